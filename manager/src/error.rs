@@ -1,0 +1,229 @@
+//! What can go wrong, who stands in the way, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::class::ErrorClass;
+use crate::config::{AccessMode, ConfigError};
+use crate::gate::record::{Holder, Phase};
+use crate::status::LeaseStatus;
+
+/// Why a call did not do what it was asked to.
+///
+/// Branch on the variant, or on [`is_transient`](Self::is_transient); show the `Display` text to a person.
+/// The text is not stable. Whatever the variant, nothing that was acknowledged is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The wait for a lease, a phase or a creation ran out. Retryable.
+    #[error(
+        "{wanted} `{}`: still not possible after {waited:.1?}{}; wait longer, or end what is in the way",
+        path.display(),
+        in_the_way(holders, here)
+    )]
+    TimedOut {
+        /// The database.
+        path: PathBuf,
+        /// What was waited for.
+        wanted: Wanted,
+        /// For how long.
+        waited: Duration,
+        /// Which processes held the gate then, or queued at it.
+        holders: Vec<Holder>,
+        /// Which leases this process itself had out, each with the line that took it.
+        here: Vec<LeaseStatus>,
+    },
+    /// A program that does not take the gate holds the file, and held it until the deadline. Retryable.
+    #[error(
+        "open `{}`: held for {waited:.1?} by {}, which does not use the gate; close it there, or wait longer ({text})",
+        path.display(),
+        foreign(*pid, command.as_deref())
+    )]
+    HeldOutside {
+        /// The database.
+        path: PathBuf,
+        /// The process that DuckDB names; `None` when it could not tell, as in another container.
+        pid: Option<u32>,
+        /// Its command line, if it is still there.
+        command: Option<String>,
+        /// How long it was waited for.
+        waited: Duration,
+        /// DuckDB's own words.
+        text: String,
+    },
+    /// A write lease was asked for while an evaluation phase is on, and this manager's configuration
+    /// refuses that ([`Config::writes_in_evaluation`](crate::Config::writes_in_evaluation)).
+    #[error(
+        "write to `{}`: an evaluation phase is on{}; wait until it ends, or allow writes in evaluation",
+        path.display(),
+        in_the_way(holders, &[])
+    )]
+    EvaluationIsOn {
+        /// The database.
+        path: PathBuf,
+        /// Who is evaluating.
+        holders: Vec<Holder>,
+    },
+    /// This process has the file open already: through another manager, or under the name of a hard link.
+    /// DuckDB would open it twice, without an error, and lose what one of the two commits.
+    #[error(
+        "open `{}`: this process manages that file already, as `{}`; share that manager and that path",
+        path.display(),
+        managed_as.display()
+    )]
+    AlreadyManaged {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The path it is managed under.
+        managed_as: PathBuf,
+    },
+    /// The database cannot be opened, now or later, until somebody mends what the class says.
+    #[error("open `{}`: {text}; {}", path.display(), class.remedy())]
+    Unusable {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it.
+        class: ErrorClass,
+        /// DuckDB's words, or the operating system's.
+        text: String,
+    },
+    /// The gate file beside the database cannot be used.
+    #[error(
+        "use the gate `{}`: {source}; the folder has to be writable and its file system has to have locks",
+        path.display()
+    )]
+    Gate {
+        /// The gate file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A file operation failed.
+    #[error("{action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A statement failed. Inside a transaction nothing of that transaction is stored.
+    #[error("{source}; {}", class.remedy())]
+    Database {
+        /// What the text means.
+        class: ErrorClass,
+        /// The error of the `duckdb` crate.
+        source: Box<duckdb::Error>,
+    },
+    /// The closure ended well although a statement of its transaction had failed. The transaction was
+    /// rolled back: DuckDB would have answered its COMMIT with success, and stored nothing.
+    #[error(
+        "commit to `{}`: a statement failed before, so everything was rolled back; \
+         let the closure return that error ({first_failure})",
+        path.display()
+    )]
+    Poisoned {
+        /// The database.
+        path: PathBuf,
+        /// The text of the first error.
+        first_failure: String,
+    },
+    /// The commit was cut off: what it was to store is either all there or not there at all. Look before
+    /// doing it again.
+    #[error("commit to `{}`: cut off, stored wholly or not at all ({text}); look before repeating it", path.display())]
+    UnknownOutcome {
+        /// The database.
+        path: PathBuf,
+        /// The error that cut it off.
+        text: String,
+    },
+    /// A stored artefact is not what was published.
+    #[error("read artefact {key} from `{}`: {problem}; publish it again under a new version", path.display())]
+    Artefact {
+        /// The store.
+        path: PathBuf,
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A setting is out of bounds.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// What a timed-out call waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wanted {
+    /// A lease.
+    Lease(AccessMode),
+    /// To enter a phase.
+    Phase(Phase),
+    /// To create the database.
+    Creation,
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lease(AccessMode::ReadOnly) => f.write_str("read"),
+            Self::Lease(AccessMode::ReadWrite) => f.write_str("write to"),
+            Self::Phase(phase) => write!(f, "enter the {phase} phase of"),
+            Self::Creation => f.write_str("create"),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same call can succeed later without anybody mending anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::HeldOutside { .. } | Self::EvaluationIsOn { .. } => true,
+            Self::Database { class, .. } | Self::Unusable { class, .. } => class.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// What kind of DuckDB error it is, if it is one.
+    pub fn class(&self) -> Option<ErrorClass> {
+        match self {
+            Self::Database { class, .. } | Self::Unusable { class, .. } => Some(*class),
+            Self::HeldOutside { .. } => Some(ErrorClass::FileLocked),
+            Self::Poisoned { .. } => Some(ErrorClass::TransactionAborted),
+            _ => None,
+        }
+    }
+}
+
+impl From<duckdb::Error> for Error {
+    fn from(source: duckdb::Error) -> Self {
+        Self::Database {
+            class: ErrorClass::of(&source.to_string()),
+            source: Box::new(source),
+        }
+    }
+}
+
+fn in_the_way(holders: &[Holder], here: &[LeaseStatus]) -> String {
+    let mut names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+    names.extend(
+        here.iter()
+            .map(|lease| format!("this process's own lease, {lease}")),
+    );
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(", in the way: {}", names.join("; "))
+    }
+}
+
+fn foreign(pid: Option<u32>, command: Option<&str>) -> String {
+    match (pid, command) {
+        (Some(pid), Some(command)) => format!("pid {pid} (`{command}`)"),
+        (Some(pid), None) => format!("pid {pid}"),
+        (None, _) => "a process that DuckDB cannot name".to_owned(),
+    }
+}

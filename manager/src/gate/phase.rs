@@ -1,0 +1,77 @@
+//! Phases: training and evaluation of one database exclude each other over all processes.
+//!
+//! Any number of processes may be in one phase together. To enter a phase a process passes the turnstile of
+//! the phases, waits there until the last one has left the other phase, and takes its share of its own.
+//! Everything is a kernel lock, so a phase whose owner dies is over.
+//!
+//! A write hold counts as training for as long as it lasts, unless its process may write during
+//! evaluation: entering evaluation therefore waits until the last writer has let go, everywhere, and new
+//! writers queue behind it. It is taken *before* the file (and before its turnstile): a process that
+//! waits for a phase holds nothing that somebody in the other phase could wait for.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::file::{GateFile, Refusal, byte};
+use super::record::{Holder, Phase};
+use crate::seam::file_lock::Share;
+
+/// What a process that wants to write needs of the phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WritePermission {
+    /// Nobody may be in evaluation, now and as long as the hold lasts.
+    OutsideEvaluation,
+    /// Nothing: its own training phase, or the policy of its configuration, covers it.
+    Granted,
+}
+
+/// A phase this process is in. It is left by dropping it.
+#[derive(Debug)]
+pub(crate) struct PhaseHold {
+    _gate: GateFile,
+}
+
+impl PhaseHold {
+    /// Waits until nobody is in the other phase, and enters.
+    pub(crate) fn enter(
+        database: &Path,
+        phase: Phase,
+        label: &str,
+        deadline: Instant,
+    ) -> Result<Self, Refusal> {
+        let (own, other) = match phase {
+            Phase::Training => (byte::TRAINING, byte::EVALUATION),
+            Phase::Evaluation => (byte::EVALUATION, byte::TRAINING),
+        };
+        let gate = GateFile::open(database)?;
+        let mut holder = Holder::this_process(label, None, Some(phase));
+        let slot = gate.announce(&holder)?;
+        gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
+        gate.lock(other, Share::Exclusive, deadline)?;
+        gate.lock(own, Share::Shared, deadline)?;
+        gate.unlock(other)?;
+        gate.unlock(byte::PHASE_TURNSTILE)?;
+        gate.confirm(slot.as_ref(), &mut holder)?;
+        Ok(Self { _gate: gate })
+    }
+}
+
+/// Takes a share of training for as long as `gate` is open, or refuses if somebody is in evaluation.
+pub(crate) fn permit_write(gate: &GateFile, deadline: Instant) -> Result<(), Refusal> {
+    refuse_in_evaluation(gate)?;
+    gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
+    gate.lock(byte::TRAINING, Share::Shared, deadline)?;
+    gate.unlock(byte::PHASE_TURNSTILE)?;
+    // Somebody may have entered while this process queued; from here on nobody can.
+    refuse_in_evaluation(gate)
+}
+
+fn refuse_in_evaluation(gate: &GateFile) -> Result<(), Refusal> {
+    // An exclusive holder is on its way into training and makes sure that nobody is in evaluation.
+    if gate.held_by_other(byte::EVALUATION)? != Some(Share::Shared) {
+        return Ok(());
+    }
+    let mut holders = gate.holders()?;
+    holders.retain(|holder| holder.phase == Some(Phase::Evaluation));
+    Err(Refusal::Evaluation(holders))
+}

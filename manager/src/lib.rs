@@ -1,0 +1,65 @@
+//! A connection manager for DuckDB files that no process loses at.
+//!
+//! DuckDB lets one process write a file, or many read it, never both; and inside one process it opens a file
+//! twice without an error and loses what one of the two commits. This crate puts a fair gate in front of the
+//! file, gives leases instead of loose connections, and lets a pipeline flip between training and evaluation
+//! without a lock error.
+//!
+//! Read on in this order: [`Manager`], the public face; [`Error`], what can go wrong; [`FeatureStore`], features
+//! computed once and found by everyone; [`WalkForward`], the windows. Inside: `gate` (who may hold the file),
+//! `registry` and `engine` (one instance per file), `database` (the three of them in order), `seam` (locks, clock,
+//! randomness, processes). `DESIGN.md` has the invariants and why they hold.
+//!
+//! Without its default features this crate is the gate alone and its tests, built without DuckDB.
+
+#![deny(missing_docs)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
+mod class;
+mod config;
+mod gate;
+mod retry;
+mod seam;
+mod walk_forward;
+
+#[cfg(feature = "engine")]
+mod create;
+#[cfg(feature = "engine")]
+mod database;
+#[cfg(feature = "engine")]
+mod engine;
+#[cfg(feature = "engine")]
+mod error;
+#[cfg(feature = "engine")]
+mod lease;
+#[cfg(feature = "engine")]
+mod manager;
+#[cfg(feature = "engine")]
+mod registry;
+#[cfg(feature = "engine")]
+mod status;
+#[cfg(feature = "engine")]
+mod store;
+#[cfg(feature = "engine")]
+mod transaction;
+
+pub use class::ErrorClass;
+pub use config::{AccessMode, AcquireOptions, Config, ConfigError, WritesInEvaluation};
+pub use gate::record::{Holder, Phase, Standing};
+pub use retry::Backoff;
+pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
+
+#[cfg(feature = "engine")]
+pub use duckdb;
+#[cfg(feature = "engine")]
+pub use error::{Error, Wanted};
+#[cfg(feature = "engine")]
+pub use lease::{AnyLease, ReadLease, WriteLease};
+#[cfg(feature = "engine")]
+pub use manager::{Drain, Manager, PhaseGuard};
+#[cfg(feature = "engine")]
+pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status, gate_path, holders};
+#[cfg(feature = "engine")]
+pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
+#[cfg(feature = "engine")]
+pub use transaction::Transaction;

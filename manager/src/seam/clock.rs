@@ -1,0 +1,28 @@
+//! Time: one monotonic clock for deadlines, one wall clock for what people read.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Now, for deadlines and durations.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The instant `wait` from now. A wait that is too long for the clock ends in a hundred years.
+pub(crate) fn deadline_in(wait: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_hours(24 * 36_525);
+    now().checked_add(wait).unwrap_or_else(|| now() + CENTURY)
+}
+
+/// Sleeps.
+pub(crate) fn sleep(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// Milliseconds since 1970, for records that other processes read.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

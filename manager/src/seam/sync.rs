@@ -1,0 +1,22 @@
+//! Mutex and condition variable. The loom models of `tests/gate_models.rs` bring their own file of
+//! this shape; nothing else in the gate differs between the two builds.
+
+use std::time::Instant;
+
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+/// A condition variable whose waits have a deadline.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(parking_lot::Condvar);
+
+impl Condvar {
+    /// Waits until notified or until the deadline. Returns whether the deadline has passed.
+    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Instant) -> bool {
+        self.0.wait_until(guard, deadline).timed_out()
+    }
+
+    /// Wakes every waiter.
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
