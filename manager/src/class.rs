@@ -55,32 +55,17 @@ const PARTS: &[(&str, ErrorClass)] = &[
     ("No locks available", ErrorClass::LocksUnsupported),
     ("Could not set lock on file", ErrorClass::FileLocked),
     ("No space left on device", ErrorClass::DiskFull),
-    (
-        "Current transaction is aborted",
-        ErrorClass::TransactionAborted,
-    ),
+    ("Current transaction is aborted", ErrorClass::TransactionAborted),
     ("Conflict on update", ErrorClass::Conflict),
     ("Conflict on tuple deletion", ErrorClass::Conflict),
     ("Transaction conflict", ErrorClass::Conflict),
     ("write-write conflict", ErrorClass::Conflict),
-    (
-        "another transaction has altered this table",
-        ErrorClass::Conflict,
-    ),
-    (
-        "Failed to commit: PRIMARY KEY or UNIQUE",
-        ErrorClass::Conflict,
-    ),
+    ("another transaction has altered this table", ErrorClass::Conflict),
+    ("Failed to commit: PRIMARY KEY or UNIQUE", ErrorClass::Conflict),
     ("Constraint Error", ErrorClass::Constraint),
-    (
-        "read-only mode: database does not exist",
-        ErrorClass::Missing,
-    ),
+    ("read-only mode: database does not exist", ErrorClass::Missing),
     ("attached in read-only mode", ErrorClass::ReadOnly),
-    (
-        "transaction is launched in read-only mode",
-        ErrorClass::ReadOnly,
-    ),
+    ("transaction is launched in read-only mode", ErrorClass::ReadOnly),
     ("not a valid DuckDB database file", ErrorClass::NotADatabase),
     ("Could not read enough bytes", ErrorClass::Corrupt),
     ("Corrupt", ErrorClass::Corrupt),
@@ -106,10 +91,7 @@ impl ErrorClass {
     /// assert_eq!(ErrorClass::of("Parser Error: syntax error"), ErrorClass::Other);
     /// ```
     pub fn of(text: &str) -> Self {
-        PARTS
-            .iter()
-            .find(|(part, _)| text.contains(part))
-            .map_or(Self::Other, |&(_, class)| class)
+        PARTS.iter().find(|(part, _)| text.contains(part)).map_or(Self::Other, |&(_, class)| class)
     }
 
     /// Whether the same call can succeed later without anybody mending anything.
@@ -147,9 +129,7 @@ impl ErrorClass {
 /// process starts or ends.
 pub(crate) fn lock_holder(text: &str) -> Option<u32> {
     let after = text.split("PID ").nth(1)?;
-    let digits = after
-        .split(|character: char| !character.is_ascii_digit())
-        .next()?;
+    let digits = after.split(|character: char| !character.is_ascii_digit()).next()?;
     digits.parse().ok().filter(|&pid| pid != 0)
 }
 
@@ -169,10 +149,7 @@ mod tests {
             "IO Error: Could not set lock on file \"x.db\": File locks are not supported for this file system",
             ErrorClass::LocksUnsupported,
         ),
-        (
-            "TransactionContext Error: Conflict on update!",
-            ErrorClass::Conflict,
-        ),
+        ("TransactionContext Error: Conflict on update!", ErrorClass::Conflict),
         (
             "TransactionContext Error: Catalog write-write conflict on create with \"Schema\\0main\"",
             ErrorClass::Conflict,
@@ -210,10 +187,7 @@ mod tests {
             "Trying to read a database file with version number 999, but we can only read versions between 64 and 68",
             ErrorClass::OtherVersion,
         ),
-        (
-            "IO Error: Cannot open file \"x.db\": Permission denied",
-            ErrorClass::PermissionDenied,
-        ),
+        ("IO Error: Cannot open file \"x.db\": Permission denied", ErrorClass::PermissionDenied),
         (
             "TransactionContext Error: Failed to commit: Could not write file \"x.db.wal\": No space left on device",
             ErrorClass::DiskFull,
@@ -224,10 +198,7 @@ mod tests {
             ErrorClass::Fatal,
         ),
         ("INTERRUPT Error: Interrupted!", ErrorClass::Interrupted),
-        (
-            "Catalog Error: Table with name locked_block does not exist!",
-            ErrorClass::Other,
-        ),
+        ("Catalog Error: Table with name locked_block does not exist!", ErrorClass::Other),
     ];
 
     #[test]
@@ -241,17 +212,8 @@ mod tests {
     fn a_lock_error_names_its_holder_unless_duckdb_did_not_know_it() {
         let (named, _) = OBSERVED[0];
         assert_eq!(lock_holder(named), Some(15750));
-        assert_eq!(
-            lock_holder("Conflicting lock is held in PID 0. See also"),
-            None
-        );
-        assert_eq!(
-            lock_holder("Conflicting lock is held in PID -1. See also"),
-            None
-        );
-        assert_eq!(
-            lock_holder("File locks are not supported for this file system"),
-            None
-        );
+        assert_eq!(lock_holder("Conflicting lock is held in PID 0. See also"), None);
+        assert_eq!(lock_holder("Conflicting lock is held in PID -1. See also"), None);
+        assert_eq!(lock_holder("File locks are not supported for this file system"), None);
     }
 }

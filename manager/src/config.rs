@@ -90,13 +90,7 @@ impl Config {
     ///
     /// [`ConfigError`] names the first field that is out of bounds.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |field, value: String, expected| {
-            Err(ConfigError {
-                field,
-                value,
-                expected,
-            })
-        };
+        let refuse = |field, value: String, expected| Err(ConfigError { field, value, expected });
         if self.duckdb_threads == Some(0) {
             return refuse("duckdb_threads", "0".into(), "at least 1, or `None`");
         }
@@ -108,11 +102,7 @@ impl Config {
             );
         }
         if self.label.contains(char::is_control) {
-            return refuse(
-                "label",
-                format!("{:?}", self.label),
-                "free of control characters",
-            );
+            return refuse("label", format!("{:?}", self.label), "free of control characters");
         }
         Ok(())
     }

@@ -40,12 +40,7 @@ pub(crate) fn create<E: From<Error>>(
         return Ok(false);
     }
     let place = Place::of(path)?;
-    let wait = Wait {
-        path,
-        wanted: Wanted::Creation,
-        begun: clock::now(),
-        wait_max,
-    };
+    let wait = Wait { path, wanted: Wanted::Creation, begun: clock::now(), limit: wait_max };
     let _hold = Hold::take(
         &place.database,
         AccessMode::ReadWrite,
@@ -81,20 +76,13 @@ impl Place {
             class: ErrorClass::Missing,
             text: text.into(),
         };
-        let name = path
-            .file_name()
-            .ok_or_else(|| unusable("the path does not end in a file name"))?;
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
+        let name =
+            path.file_name().ok_or_else(|| unusable("the path does not end in a file name"))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(|source| {
             match source.kind() {
                 io::ErrorKind::NotFound => unusable("its folder does not exist"),
-                _ => Error::Io {
-                    action: "look at the folder of",
-                    path: path.into(),
-                    source,
-                },
+                _ => Error::Io { action: "look at the folder of", path: path.into(), source },
             }
         })?;
         let mut prefix = OsString::from(".");
@@ -102,20 +90,11 @@ impl Place {
         prefix.push(".");
         let mut temporary = prefix.clone();
         temporary.push(format!("{}.new", process::id()));
-        Ok(Self {
-            database: folder.join(name),
-            temporary: folder.join(temporary),
-            folder,
-            prefix,
-        })
+        Ok(Self { database: folder.join(name), temporary: folder.join(temporary), folder, prefix })
     }
 
     fn remove_leftovers(&self) -> Result<(), Error> {
-        let failed = |source| Error::Io {
-            action: "look into",
-            path: self.folder.clone(),
-            source,
-        };
+        let failed = |source| Error::Io { action: "look into", path: self.folder.clone(), source };
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
@@ -133,17 +112,10 @@ impl Place {
     }
 
     fn publish(&self) -> Result<(), Error> {
-        let failed = |action| {
-            move |source| Error::Io {
-                action,
-                path: self.temporary.clone(),
-                source,
-            }
-        };
+        let failed =
+            |action| move |source| Error::Io { action, path: self.temporary.clone(), source };
         // DuckDB has closed the file, so no lock of its own is lost by opening and closing it here.
-        File::open(&self.temporary)
-            .and_then(|file| file.sync_all())
-            .map_err(failed("fsync"))?;
+        File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(failed("fsync"))?;
         match rustix::fs::renameat_with(
             CWD,
             &self.temporary,

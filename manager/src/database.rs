@@ -47,15 +47,21 @@ pub(crate) struct Database {
     training: Mutex<std::sync::Weak<PhaseHold>>,
 }
 
-/// How this process holds the file. The fields are dropped in this order: the engine before the gate (I2).
+/// How this process holds the file.
 #[derive(Default)]
 struct Attachment {
-    /// Kept warm between holds.
+    /// Kept warm between holds. Dropped before the hold: a host that is closed with the file still attached
+    /// lets go of it first (I2).
     host: Option<Host>,
-    hold: Option<Hold>,
+    held: Option<Held>,
+}
+
+/// A hold on the file, as long as it is attached.
+struct Held {
+    gate: Hold,
+    since: Instant,
     /// Keeps the phase that covers a write hold for as long as it lasts.
     _training: Option<Arc<PhaseHold>>,
-    since: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -97,7 +103,7 @@ impl Database {
             path: &self.path,
             wanted: Wanted::Lease(mode),
             begun: clock::now(),
-            wait_max,
+            limit: wait_max,
         };
         self.yield_if_wanted();
         let ticket = self.queue.enqueue(mode);
@@ -108,10 +114,7 @@ impl Database {
             None => unreachable!("a lease is granted only on an attached file (G2)"),
         };
         match connected {
-            Ok(connection) => Ok(Granted {
-                connection,
-                number: self.note(mode, location),
-            }),
+            Ok(connection) => Ok(Granted { connection, number: self.note(mode, location) }),
             Err(error) => {
                 self.give_back(mode);
                 Err(error.into())
@@ -154,7 +157,7 @@ impl Database {
             path: &self.path,
             wanted: Wanted::Phase(phase),
             begun: clock::now(),
-            wait_max,
+            limit: wait_max,
         };
         let entered = PhaseHold::enter(&self.path, phase, &self.config.label, wait.deadline());
         let hold = Arc::new(entered.map_err(|refusal| self.refused(&wait, refusal))?);
@@ -170,12 +173,7 @@ impl Database {
 
     pub(crate) fn status(&self) -> DatabaseStatus {
         let (attachment, waiting) = self.queue.snapshot();
-        DatabaseStatus {
-            path: self.path.clone(),
-            attachment,
-            waiting,
-            leases: self.leases_out(),
-        }
+        DatabaseStatus { path: self.path.clone(), attachment, waiting, leases: self.leases_out() }
     }
 
     fn wait_turn(&self, ticket: Ticket, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
@@ -183,11 +181,7 @@ impl Database {
             Ok(Turn::Granted) => Ok(()),
             Ok(Turn::Change { .. }) => {
                 // Whatever unwinds out of the change, the ticket is answered for.
-                let mut change = Change {
-                    queue: &self.queue,
-                    ticket,
-                    done: false,
-                };
+                let mut change = Change { queue: &self.queue, ticket, done: false };
                 self.change_hold(mode, wait)?;
                 change.done = true;
                 Ok(())
@@ -201,9 +195,7 @@ impl Database {
                 self.conclude(expired.afterwards);
                 // What stands in this thread's way may be the process that another thread waits for.
                 let gate = GateFile::open_existing(&self.path).ok().flatten();
-                let holders = gate
-                    .and_then(|gate| gate.holders().ok())
-                    .unwrap_or_default();
+                let holders = gate.and_then(|gate| gate.holders().ok()).unwrap_or_default();
                 Err(self.refused(wait, Refusal::Expired(holders)))
             }
         }
@@ -216,28 +208,18 @@ impl Database {
         let training = self.training.lock().upgrade();
         let allowed =
             self.config.writes_in_evaluation == WritesInEvaluation::Allow || training.is_some();
-        let permission = if allowed {
-            WritePermission::Granted
-        } else {
-            WritePermission::OutsideEvaluation
-        };
-        let hold = Hold::take(
-            &self.path,
-            mode,
-            &self.config.label,
-            permission,
-            wait.deadline(),
-        )
-        .map_err(|refusal| self.refused(wait, refusal))?;
+        let permission =
+            if allowed { WritePermission::Granted } else { WritePermission::OutsideEvaluation };
+        let gate = Hold::take(&self.path, mode, &self.config.label, permission, wait.deadline())
+            .map_err(|refusal| self.refused(wait, refusal))?;
         if attachment.host.is_none() {
             attachment.host = Some(Host::start(&self.path, self.config.duckdb_threads)?);
         }
         if let Some(host) = &attachment.host {
             self.attach(host, mode, wait)?;
         }
-        attachment.hold = Some(hold);
-        attachment._training = training.filter(|_| mode == AccessMode::ReadWrite);
-        attachment.since = Some(clock::now());
+        let training = training.filter(|_| mode == AccessMode::ReadWrite);
+        attachment.held = Some(Held { gate, since: clock::now(), _training: training });
         Ok(())
     }
 
@@ -245,22 +227,15 @@ impl Database {
     /// the kernel without a descriptor of the database file, and closing that would drop DuckDB's lock
     /// on it, so they are polled.
     fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
-        let mut backoff = Backoff::until(
-            FOREIGN_POLL_FIRST,
-            self.config.foreign_poll_max,
-            wait.deadline(),
-        );
+        let mut backoff =
+            Backoff::until(FOREIGN_POLL_FIRST, self.config.foreign_poll_max, wait.deadline());
         loop {
             let Err(error) = host.attach(&self.path, mode) else {
                 return Ok(());
             };
             let (class, text) = engine::classify(&error);
             if class != ErrorClass::FileLocked {
-                return Err(Error::Unusable {
-                    path: self.path.clone(),
-                    class,
-                    text,
-                });
+                return Err(Error::Unusable { path: self.path.clone(), class, text });
             }
             if backoff.attempts() == 0 {
                 tracing::warn!(path = %self.path.display(), %text, "held by a program without the gate");
@@ -282,13 +257,10 @@ impl Database {
 
     fn yield_if_wanted(&self) {
         // A thread that changes the hold has this lock; then there is nothing to yield.
-        let Some(attachment) = self.attachment.try_lock() else {
-            return;
-        };
-        let due = attachment
-            .since
-            .is_some_and(|since| since.elapsed() >= self.config.hold_max);
-        let wanted = due && attachment.hold.as_ref().is_some_and(Hold::is_wanted);
+        let Some(attachment) = self.attachment.try_lock() else { return };
+        let wanted = attachment.held.as_ref().is_some_and(|held| {
+            held.since.elapsed() >= self.config.hold_max && held.gate.is_wanted()
+        });
         drop(attachment);
         if wanted {
             self.queue.yield_hold();
@@ -316,16 +288,14 @@ impl Database {
     /// Detaches, then releases the gate. An instance that cannot detach is closed as a whole, which ends
     /// its hold on the file as surely.
     fn let_go(&self, attachment: &mut Attachment) {
-        if attachment.hold.is_some()
-            && let Some(host) = &attachment.host
+        let Some(held) = attachment.held.take() else { return };
+        if let Some(host) = &attachment.host
             && let Err(error) = host.detach()
         {
             tracing::error!(path = %self.path.display(), %error, "detach failed; the instance is closed");
             attachment.host = None;
         }
-        attachment.since = None;
-        attachment.hold = None;
-        attachment._training = None;
+        drop(held);
     }
 
     fn refused(&self, wait: &Wait<'_>, refusal: Refusal) -> Error {
@@ -369,14 +339,12 @@ pub(crate) struct Wait<'a> {
     pub(crate) path: &'a Path,
     pub(crate) wanted: Wanted,
     pub(crate) begun: Instant,
-    pub(crate) wait_max: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl Wait<'_> {
     pub(crate) fn deadline(&self) -> Instant {
-        self.begun
-            .checked_add(self.wait_max)
-            .unwrap_or_else(|| clock::deadline_in(self.wait_max))
+        self.begun.checked_add(self.limit).unwrap_or_else(|| clock::deadline_in(self.limit))
     }
 
     pub(crate) fn error(&self, refusal: Refusal, here: Vec<LeaseStatus>) -> Error {

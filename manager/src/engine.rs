@@ -33,10 +33,7 @@ impl Host {
             "SET temp_directory = {}; SET lock_configuration = true;",
             literal(&spill.to_string_lossy())
         ))?;
-        Ok(Self {
-            root: Mutex::new(root),
-            name: identifier(&sql_name(database)),
-        })
+        Ok(Self { root: Mutex::new(root), name: identifier(&sql_name(database)) })
     }
 
     /// Attaches the file. The caller holds the gate.
@@ -56,9 +53,7 @@ impl Host {
 
     /// Detaches the file; a writer's changes are checkpointed. No other connection is open.
     pub(crate) fn detach(&self) -> duckdb::Result<()> {
-        self.root
-            .lock()
-            .execute_batch(&format!("DETACH {}", self.name))
+        self.root.lock().execute_batch(&format!("DETACH {}", self.name))
     }
 
     /// A fresh connection on the attached file: in one read-only transaction, or free to write.
@@ -108,9 +103,8 @@ fn settings(threads: Option<u32>) -> duckdb::Result<Settings> {
 /// The name that DuckDB itself would give the database: the file's name without its extension; the
 /// names of its own databases are stepped around.
 fn sql_name(database: &Path) -> String {
-    let stem = database
-        .file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let stem =
+        database.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     match stem.to_lowercase().as_str() {
         "" | "memory" | "system" | "temp" => format!("{stem}_db"),
         _ => stem,
@@ -132,20 +126,12 @@ mod tests {
     #[test]
     fn names_that_need_quotes_or_belong_to_duckdb_can_be_attached() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "memory.db",
-            "it's \"odd\".db",
-            "select",
-            "temp",
-            "ünï.code.db",
-        ] {
+        for name in ["memory.db", "it's \"odd\".db", "select", "temp", "ünï.code.db"] {
             let path = folder.path().join(name);
             let host = Host::start(&path, Some(1)).unwrap();
             host.attach(&path, AccessMode::ReadWrite).unwrap();
             let connection = host.connect(AccessMode::ReadWrite).unwrap();
-            connection
-                .execute_batch("CREATE TABLE t (a INTEGER)")
-                .unwrap();
+            connection.execute_batch("CREATE TABLE t (a INTEGER)").unwrap();
             drop(connection);
             host.detach().unwrap();
             assert!(path.exists(), "{name}");
@@ -160,15 +146,11 @@ mod tests {
         host.attach(&path, AccessMode::ReadWrite).unwrap();
         let first = host.connect(AccessMode::ReadWrite).unwrap();
         assert!(first.execute_batch("SET threads = 4").is_err());
-        first
-            .execute_batch("CREATE TEMP TABLE mine (a INTEGER); USE memory; BEGIN")
-            .unwrap();
+        first.execute_batch("CREATE TEMP TABLE mine (a INTEGER); USE memory; BEGIN").unwrap();
         first.close().map_err(|(_, error)| error).unwrap();
         let second = host.connect(AccessMode::ReadWrite).unwrap();
         assert!(second.execute_batch("SELECT * FROM mine").is_err());
-        second
-            .execute_batch("BEGIN; CREATE TABLE t (a INTEGER); COMMIT")
-            .unwrap();
+        second.execute_batch("BEGIN; CREATE TABLE t (a INTEGER); COMMIT").unwrap();
         let database: String = second
             .query_row(
                 "SELECT table_catalog FROM information_schema.tables WHERE table_name = 't'",

@@ -200,24 +200,14 @@ impl Error {
 
 impl From<duckdb::Error> for Error {
     fn from(source: duckdb::Error) -> Self {
-        Self::Database {
-            class: ErrorClass::of(&source.to_string()),
-            source: Box::new(source),
-        }
+        Self::Database { class: ErrorClass::of(&source.to_string()), source: Box::new(source) }
     }
 }
 
 fn in_the_way(holders: &[Holder], here: &[LeaseStatus]) -> String {
     let mut names: Vec<String> = holders.iter().map(ToString::to_string).collect();
-    names.extend(
-        here.iter()
-            .map(|lease| format!("this process's own lease, {lease}")),
-    );
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(", in the way: {}", names.join("; "))
-    }
+    names.extend(here.iter().map(|lease| format!("this process's own lease, {lease}")));
+    if names.is_empty() { String::new() } else { format!(", in the way: {}", names.join("; ")) }
 }
 
 fn foreign(pid: Option<u32>, command: Option<&str>) -> String {

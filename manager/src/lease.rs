@@ -22,11 +22,7 @@ struct Lease {
 
 impl Lease {
     fn connection(&self) -> &Connection {
-        &self
-            .granted
-            .as_ref()
-            .expect("a lease has its connection until it is dropped")
-            .connection
+        &self.granted.as_ref().expect("a lease has its connection until it is dropped").connection
     }
 }
 
@@ -60,11 +56,7 @@ pub struct WriteLease(Lease);
 
 impl ReadLease {
     pub(crate) fn new(database: Arc<Database>, granted: Granted) -> Self {
-        Self(Lease {
-            database,
-            mode: AccessMode::ReadOnly,
-            granted: Some(granted),
-        })
+        Self(Lease { database, mode: AccessMode::ReadOnly, granted: Some(granted) })
     }
 
     /// The database's canonical path.
@@ -75,11 +67,7 @@ impl ReadLease {
 
 impl WriteLease {
     pub(crate) fn new(database: Arc<Database>, granted: Granted) -> Self {
-        Self(Lease {
-            database,
-            mode: AccessMode::ReadWrite,
-            granted: Some(granted),
-        })
+        Self(Lease { database, mode: AccessMode::ReadWrite, granted: Some(granted) })
     }
 
     /// The database's canonical path.

@@ -83,11 +83,7 @@ impl Manager {
         config.validate()?;
         let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
         Ok(Self {
-            shared: Arc::new(Shared {
-                id,
-                config: Arc::new(config),
-                databases: Mutex::default(),
-            }),
+            shared: Arc::new(Shared { id, config: Arc::new(config), databases: Mutex::default() }),
         })
     }
 
@@ -121,11 +117,7 @@ impl Manager {
     /// ```
     #[track_caller]
     pub fn read(&self, path: impl AsRef<Path>) -> Result<ReadLease, Error> {
-        self.read_within(
-            path.as_ref(),
-            self.shared.config.wait_max,
-            Location::caller(),
-        )
+        self.read_within(path.as_ref(), self.shared.config.wait_max, Location::caller())
     }
 
     /// Waits for the write lease. A database that does not exist is created, empty.
@@ -142,11 +134,7 @@ impl Manager {
     ///   then. Retryable.
     #[track_caller]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<WriteLease, Error> {
-        self.write_within(
-            path.as_ref(),
-            self.shared.config.wait_max,
-            Location::caller(),
-        )
+        self.write_within(path.as_ref(), self.shared.config.wait_max, Location::caller())
     }
 
     /// Waits for a lease whose mode is a value, with options of its own. The Python system's
@@ -193,12 +181,7 @@ impl Manager {
         path: impl AsRef<Path>,
         fill: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<bool, E> {
-        create::create(
-            path.as_ref(),
-            &self.shared.config,
-            self.shared.config.wait_max,
-            fill,
-        )
+        create::create(path.as_ref(), &self.shared.config, self.shared.config.wait_max, fill)
     }
 
     /// Takes the write lease, runs `work` in one transaction, commits, and gives the lease back. Runs the whole
@@ -220,11 +203,8 @@ impl Manager {
     ) -> Result<T, Error> {
         let location = Location::caller();
         let deadline = clock::deadline_in(self.shared.config.wait_max);
-        let mut backoff = Backoff::until(
-            Duration::from_millis(1),
-            Duration::from_millis(100),
-            deadline,
-        );
+        let mut backoff =
+            Backoff::until(Duration::from_millis(1), Duration::from_millis(100), deadline);
         loop {
             let remaining = deadline.saturating_duration_since(clock::now());
             let lease = self.write_within(path.as_ref(), remaining, location)?;
@@ -291,9 +271,7 @@ impl Manager {
     /// What this manager has out at this moment. Does not block.
     pub fn status(&self) -> Status {
         let databases = registry::databases_of(self.shared.id);
-        Status {
-            databases: databases.iter().map(|database| database.status()).collect(),
-        }
+        Status { databases: databases.iter().map(|database| database.status()).collect() }
     }
 
     fn read_within(
@@ -338,11 +316,7 @@ impl Manager {
 
     fn enter(&self, database: &Arc<Database>, phase: Phase) -> Result<PhaseGuard, Error> {
         let hold = database.enter(phase, self.shared.config.wait_max)?;
-        Ok(PhaseGuard {
-            phase,
-            path: database.path().into(),
-            _hold: hold,
-        })
+        Ok(PhaseGuard { phase, path: database.path().into(), _hold: hold })
     }
 
     fn close(&self, drained: Drained, drain: Drain) -> CloseReport {

@@ -29,10 +29,7 @@ struct FileId {
 
 impl FileId {
     fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        }
+        Self { device: metadata.dev(), inode: metadata.ino() }
     }
 }
 
@@ -69,13 +66,7 @@ pub(crate) fn database(
         });
     }
     let database = Arc::new(Database::new(canonical, Arc::clone(config)));
-    files.insert(
-        id,
-        Entry {
-            owner,
-            database: Arc::downgrade(&database),
-        },
-    );
+    files.insert(id, Entry { owner, database: Arc::downgrade(&database) });
     Ok(database)
 }
 
@@ -89,20 +80,14 @@ pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
 }
 
 fn identify(path: &Path) -> Result<(PathBuf, FileId), Error> {
-    let unusable = |class, text: &str| Error::Unusable {
-        path: path.into(),
-        class,
-        text: text.into(),
-    };
+    let unusable =
+        |class, text: &str| Error::Unusable { path: path.into(), class, text: text.into() };
     let found =
         fs::canonicalize(path).and_then(|canonical| Ok((fs::metadata(&canonical)?, canonical)));
     let (metadata, canonical) = match found {
         Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let text = match path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
+            let text = match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 Some(parent) if !parent.exists() => "its folder does not exist",
                 _ => "there is no such file",
             };
@@ -115,24 +100,14 @@ fn identify(path: &Path) -> Result<(PathBuf, FileId), Error> {
             ));
         }
         Err(source) => {
-            return Err(Error::Io {
-                action: "look at",
-                path: path.into(),
-                source,
-            });
+            return Err(Error::Io { action: "look at", path: path.into(), source });
         }
     };
     if metadata.is_dir() {
-        return Err(unusable(
-            ErrorClass::NotADatabase,
-            "it is a folder, not a file",
-        ));
+        return Err(unusable(ErrorClass::NotADatabase, "it is a folder, not a file"));
     }
     if !metadata.is_file() {
-        return Err(unusable(
-            ErrorClass::NotADatabase,
-            "it is a device or a pipe, not a file",
-        ));
+        return Err(unusable(ErrorClass::NotADatabase, "it is a device or a pipe, not a file"));
     }
     if metadata.len() == 0 {
         return Err(unusable(

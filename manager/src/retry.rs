@@ -29,12 +29,7 @@ impl Backoff {
 
     pub(crate) fn until(base: Duration, cap: Duration, deadline: Instant) -> Self {
         assert!(!base.is_zero(), "a backoff begins with a limit above zero");
-        Self {
-            limit: base.min(cap),
-            cap,
-            deadline,
-            attempts: 0,
-        }
+        Self { limit: base.min(cap), cap, deadline, attempts: 0 }
     }
 
     /// Pauses this many times have been taken.
@@ -72,19 +67,13 @@ mod tests {
             limit = (limit * 2).min(Duration::from_millis(8));
         }
         assert!(begin.elapsed() >= wait);
-        assert!(
-            backoff.attempts() >= 8,
-            "60 ms hold at least 8 pauses of at most 8 ms"
-        );
+        assert!(backoff.attempts() >= 8, "60 ms hold at least 8 pauses of at most 8 ms");
     }
 
     #[test]
     fn a_deadline_in_the_past_pauses_never() {
-        let mut backoff = Backoff::new(
-            Duration::from_secs(1),
-            Duration::from_secs(1),
-            Duration::ZERO,
-        );
+        let mut backoff =
+            Backoff::new(Duration::from_secs(1), Duration::from_secs(1), Duration::ZERO);
         assert_eq!(backoff.pause(), None);
         assert_eq!(backoff.attempts(), 0);
     }

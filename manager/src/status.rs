@@ -22,10 +22,7 @@ pub struct Status {
 impl Status {
     /// Leases that are out, over all databases: the Python system's `active_connections`.
     pub fn leases_out(&self) -> usize {
-        self.databases
-            .iter()
-            .map(|database| database.leases.len())
-            .sum()
+        self.databases.iter().map(|database| database.leases.len()).sum()
     }
 }
 

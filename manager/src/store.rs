@@ -93,13 +93,10 @@ impl FeatureStore {
     /// or one of another schema version.
     pub fn open(manager: &Manager, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
-        let store = Self {
-            manager: manager.clone(),
-            path,
-        };
-        if !manager.create(&store.path, |new| -> Result<(), Error> {
-            Ok(new.execute_batch(SCHEMA)?)
-        })? {
+        let store = Self { manager: manager.clone(), path };
+        if !manager
+            .create(&store.path, |new| -> Result<(), Error> { Ok(new.execute_batch(SCHEMA)?) })?
+        {
             store.check_version()?;
         }
         Ok(store)
@@ -130,11 +127,8 @@ impl FeatureStore {
             let mut statement = lease.prepare(&sql)?;
             let mut rows = statement.query(params_from_iter(batch.iter().map(Key::as_bytes)))?;
             while let Some(row) = rows.next()? {
-                let (key, payload, checksum) = (
-                    row.get::<_, Vec<u8>>(0)?,
-                    row.get::<_, Vec<u8>>(1)?,
-                    row.get::<_, u64>(2)?,
-                );
+                let (key, payload, checksum) =
+                    (row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, u64>(2)?);
                 if checksum_of(&payload) != checksum {
                     return Err(self.damaged(&key));
                 }
@@ -144,9 +138,7 @@ impl FeatureStore {
         Ok(keys
             .iter()
             .map(|key| {
-                found
-                    .get(key.as_bytes())
-                    .map_or(Lookup::Miss, |hit| Lookup::Hit(hit.clone()))
+                found.get(key.as_bytes()).map_or(Lookup::Miss, |hit| Lookup::Hit(hit.clone()))
             })
             .collect())
     }
@@ -227,22 +219,18 @@ impl FeatureStore {
             Ok(other) => {
                 Err(self.not_a_store(format!("its schema version is {other}, this build reads 1")))
             }
-            Err(error) => Err(self.not_a_store(format!(
-                "it is a database but not a feature store ({error})"
-            ))),
+            Err(error) => {
+                Err(self.not_a_store(format!("it is a database but not a feature store ({error})")))
+            }
         }
     }
 
     fn not_a_store(&self, text: String) -> Error {
-        Error::Unusable {
-            path: self.path.clone(),
-            class: crate::ErrorClass::OtherVersion,
-            text,
-        }
+        Error::Unusable { path: self.path.clone(), class: crate::ErrorClass::OtherVersion, text }
     }
 
     fn damaged(&self, key: &[u8]) -> Error {
-        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = key.try_into().map(|key| Key::from_bytes(key).to_string()).unwrap_or_default();
         Error::Artefact {
             path: self.path.clone(),
             key,
@@ -285,9 +273,6 @@ fn placeholders(count: usize) -> String {
 
 fn checksum_of(payload: &[u8]) -> u64 {
     let hash = blake3::hash(payload);
-    let first = hash
-        .as_bytes()
-        .first_chunk()
-        .expect("a BLAKE3 hash has 32 bytes");
+    let first = hash.as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes");
     u64::from_le_bytes(*first)
 }

@@ -37,14 +37,9 @@ impl Transaction<'_> {
         sql: &str,
         rows: impl IntoIterator<Item = P>,
     ) -> Result<usize, Error> {
-        self.remember(
-            self.connection
-                .prepare_cached(sql)
-                .and_then(|mut statement| {
-                    rows.into_iter()
-                        .try_fold(0, |changed, row| Ok(changed + statement.execute(row)?))
-                }),
-        )
+        self.remember(self.connection.prepare_cached(sql).and_then(|mut statement| {
+            rows.into_iter().try_fold(0, |changed, row| Ok(changed + statement.execute(row)?))
+        }))
     }
 
     /// Runs one query and maps each of its rows.
@@ -83,9 +78,7 @@ impl Transaction<'_> {
 
     fn remember<T>(&self, result: duckdb::Result<T>) -> Result<T, Error> {
         result.map_err(|error| {
-            self.first_failure
-                .borrow_mut()
-                .get_or_insert_with(|| error.to_string());
+            self.first_failure.borrow_mut().get_or_insert_with(|| error.to_string());
             error.into()
         })
     }
@@ -97,34 +90,20 @@ pub(crate) fn run<T, E: From<Error>>(
     path: &Path,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    connection
-        .execute_batch("BEGIN")
-        .map_err(|error| E::from(error.into()))?;
+    connection.execute_batch("BEGIN").map_err(|error| E::from(error.into()))?;
     let open = Open { connection };
-    let transaction = Transaction {
-        connection,
-        first_failure: RefCell::new(None),
-    };
+    let transaction = Transaction { connection, first_failure: RefCell::new(None) };
     let result = work(&transaction)?;
     let mut failure = transaction.first_failure.into_inner();
     if failure.is_none() {
         // A statement can also have failed on the bare connection that the lease dereferences to.
-        failure = connection
-            .execute_batch("SELECT 1")
-            .err()
-            .map(|error| error.to_string());
+        failure = connection.execute_batch("SELECT 1").err().map(|error| error.to_string());
     }
     if let Some(first_failure) = failure {
-        return Err(Error::Poisoned {
-            path: path.into(),
-            first_failure,
-        }
-        .into());
+        return Err(Error::Poisoned { path: path.into(), first_failure }.into());
     }
     std::mem::forget(open); // from here on the commit decides
-    connection
-        .execute_batch("COMMIT")
-        .map_err(|error| commit_failed(path, error))?;
+    connection.execute_batch("COMMIT").map_err(|error| commit_failed(path, error))?;
     Ok(result)
 }
 
@@ -139,10 +118,7 @@ fn commit_failed<E: From<Error>>(path: &Path, error: duckdb::Error) -> E {
     if refused {
         E::from(error.into())
     } else {
-        E::from(Error::UnknownOutcome {
-            path: path.into(),
-            text,
-        })
+        E::from(Error::UnknownOutcome { path: path.into(), text })
     }
 }
 

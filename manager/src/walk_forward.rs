@@ -101,9 +101,7 @@ pub enum WindowError {
 impl WalkForward {
     /// The positions between training and evaluation: purge and embargo.
     pub fn gap(&self) -> u32 {
-        self.label_horizon
-            .saturating_sub(1)
-            .saturating_add(self.embargo)
+        self.label_horizon.saturating_sub(1).saturating_add(self.embargo)
     }
 
     /// Lays the windows out, in order, at least one.
@@ -113,11 +111,7 @@ impl WalkForward {
     /// * [`WindowError::ZeroLength`] if `train`, `eval` or `step` is 0.
     /// * [`WindowError::TooShort`] if the calendar does not hold one window.
     pub fn windows(&self) -> Result<Vec<Window>, WindowError> {
-        for (field, value) in [
-            ("train", self.train),
-            ("eval", self.eval),
-            ("step", self.step),
-        ] {
+        for (field, value) in [("train", self.train), ("eval", self.eval), ("step", self.step)] {
             if value == 0 {
                 return Err(WindowError::ZeroLength { field });
             }
@@ -125,11 +119,7 @@ impl WalkForward {
         // 64 bits hold every sum of two 32-bit lengths, so nothing below can wrap.
         let (positions, gap) = (u64::from(self.positions), u64::from(self.gap()));
         let first = u64::from(self.train) + gap;
-        let shortest = if self.keep_tail {
-            1
-        } else {
-            u64::from(self.eval)
-        };
+        let shortest = if self.keep_tail { 1 } else { u64::from(self.eval) };
         if positions < first + shortest {
             return Err(WindowError::TooShort {
                 needed: first + shortest,
@@ -181,11 +171,7 @@ mod tests {
                         step,
                         label_horizon,
                         embargo,
-                        mode: if rolling {
-                            WindowMode::Rolling
-                        } else {
-                            WindowMode::Expanding
-                        },
+                        mode: if rolling { WindowMode::Rolling } else { WindowMode::Expanding },
                         keep_tail,
                     }
                 },
@@ -241,9 +227,6 @@ mod tests {
             mode: WindowMode::Rolling,
             keep_tail: false,
         };
-        assert!(matches!(
-            shape.windows(),
-            Err(WindowError::TooShort { positions: 10, .. })
-        ));
+        assert!(matches!(shape.windows(), Err(WindowError::TooShort { positions: 10, .. })));
     }
 }

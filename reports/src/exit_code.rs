@@ -70,9 +70,7 @@ impl ExitCode {
 
     /// The code with that number, if there is one.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::PRECEDENCE
-            .into_iter()
-            .find(|known| known.code() == code)
+        Self::PRECEDENCE.into_iter().find(|known| known.code() == code)
     }
 
     /// The one to exit with when several apply, by [`PRECEDENCE`](Self::PRECEDENCE). `Passed` if none
@@ -115,9 +113,8 @@ mod tests {
 
     #[test]
     fn every_code_comes_back_from_its_number_and_no_other_number_is_a_code() {
-        let known: Vec<u8> = (0..=u8::MAX)
-            .filter(|code| ExitCode::from_code(*code).is_some())
-            .collect();
+        let known: Vec<u8> =
+            (0..=u8::MAX).filter(|code| ExitCode::from_code(*code).is_some()).collect();
         assert_eq!(known, [0, 1, 2, 3, 4, 5, 6, 7, 70, 74, 130]);
         for code in known {
             assert_eq!(ExitCode::from_code(code).map(ExitCode::code), Some(code));
@@ -127,11 +124,7 @@ mod tests {
     #[test]
     fn only_exit_code_0_calls_itself_passed() {
         for code in ExitCode::PRECEDENCE {
-            assert_eq!(
-                code.status() == Status::Passed,
-                code.code() == 0,
-                "{code:?}"
-            );
+            assert_eq!(code.status() == Status::Passed, code.code() == 0, "{code:?}");
         }
     }
 

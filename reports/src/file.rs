@@ -152,10 +152,8 @@ impl Report {
     pub fn write(&self, dir: impl AsRef<Path>) -> Result<PathBuf, WriteError> {
         let dir = dir.as_ref();
         let path = dir.join(FILE_NAME);
-        let mut text = serde_json::to_vec_pretty(self).map_err(|source| WriteError::Encode {
-            path: path.clone(),
-            source,
-        })?;
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|source| WriteError::Encode { path: path.clone(), source })?;
         text.push(b'\n');
 
         let mut temporary = Temporary::create(dir)?;
@@ -180,26 +178,15 @@ impl Report {
     /// * [`ReadError::Version`] if its major version is another.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let path = path.as_ref();
-        let text = fs::read(path).map_err(|source| ReadError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-        let parse_error = |source| ReadError::Parse {
-            path: path.to_owned(),
-            source,
-        };
+        let text =
+            fs::read(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        let parse_error = |source| ReadError::Parse { path: path.to_owned(), source };
         // The envelope first: of a foreign file, or of a later major version, the rest says nothing.
         let envelope: Envelope = serde_json::from_slice(&text).map_err(parse_error)?;
         if envelope.format != FORMAT {
-            return Err(ReadError::Format {
-                path: path.to_owned(),
-                found: envelope.format,
-            });
+            return Err(ReadError::Format { path: path.to_owned(), found: envelope.format });
         }
-        let major = envelope
-            .format_version
-            .split_once('.')
-            .map(|(major, _)| major);
+        let major = envelope.format_version.split_once('.').map(|(major, _)| major);
         if major != Some(MAJOR_VERSION) {
             return Err(ReadError::Version {
                 path: path.to_owned(),
@@ -236,18 +223,13 @@ impl Temporary {
         self.file
             .write_all(text)
             .and_then(|()| self.file.sync_all())
-            .map_err(|source| WriteError::Fill {
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(|source| WriteError::Fill { path: self.path.clone(), source })
     }
 
     /// Gives the file its final name, in one step.
     fn publish(self, path: &Path) -> Result<(), WriteError> {
-        fs::rename(&self.path, path).map_err(|source| WriteError::Publish {
-            path: path.to_owned(),
-            source,
-        })
+        fs::rename(&self.path, path)
+            .map_err(|source| WriteError::Publish { path: path.to_owned(), source })
     }
 }
 

@@ -55,9 +55,7 @@ impl FromStr for Hex64 {
             .and_then(|digits| u64::from_str_radix(digits, 16).ok())
             .map(Self)
             .filter(|value| value.to_string() == text)
-            .ok_or_else(|| ParseHex64Error {
-                text: text.to_owned(),
-            })
+            .ok_or_else(|| ParseHex64Error { text: text.to_owned() })
     }
 }
 
@@ -69,9 +67,7 @@ impl Serialize for Hex64 {
 
 impl<'de> Deserialize<'de> for Hex64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -143,14 +143,7 @@ impl Latency {
 
     /// A distribution of `count` samples; `samples_low` follows from the count.
     pub const fn new(count: u64, p50: u64, p90: u64, p99: u64, max: u64) -> Self {
-        Self {
-            count,
-            p50,
-            p90,
-            p99,
-            max,
-            samples_low: count < Self::SAMPLES_ENOUGH,
-        }
+        Self { count, p50, p90, p99, max, samples_low: count < Self::SAMPLES_ENOUGH }
     }
 }
 
@@ -218,10 +211,7 @@ pub struct Score {
 }
 
 /// Refuses what JSON has no word for. `serde_json` would write `null`, which no reader takes back.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde decides the signature"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde decides the signature")]
 fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if !value.is_finite() {
         return Err(S::Error::custom(format_args!("a score is {value}")));
@@ -248,18 +238,11 @@ mod tests {
 
     #[test]
     fn a_key_that_nobody_had_published_does_not_lower_the_hit_ratio() {
-        let counts = Counts {
-            cache_hits: 3,
-            cache_misses: 5,
-            misses_published: 1,
-            ..Counts::default()
-        };
+        let counts =
+            Counts { cache_hits: 3, cache_misses: 5, misses_published: 1, ..Counts::default() };
         assert_eq!(counts.hit_ratio_published(), Some(0.75));
         assert_eq!(Counts::default().hit_ratio_published(), None);
-        let only_misses = Counts {
-            misses_published: 1,
-            ..Counts::default()
-        };
+        let only_misses = Counts { misses_published: 1, ..Counts::default() };
         assert_eq!(only_misses.hit_ratio_published(), Some(0.0));
     }
 

@@ -13,9 +13,8 @@ const ID: &str = "urn:flockgate:report:v1";
 /// Checked in as `reports/schema/report.v1.schema.json`, where a test keeps it up to date. It is open:
 /// keys beyond it are allowed, so that a later minor version still validates.
 pub fn schema() -> Value {
-    let mut schema = SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<Report>();
+    let mut schema =
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Report>();
     schema.insert("$id".to_owned(), ID.into());
     schema.insert("title".to_owned(), "Flockgate report".into());
     schema.to_value()

@@ -24,9 +24,7 @@ const ROWS: [(&str, Show); 10] = [
     }),
     ("features recomputed", |s| s.counts.recomputes.to_string()),
     ("rows lost", |s| s.counts.lost_rows.to_string()),
-    ("acquire p50 / p99", |s| {
-        or_nothing(s.latency_ns.acquire, quantiles)
-    }),
+    ("acquire p50 / p99", |s| or_nothing(s.latency_ns.acquire, quantiles)),
     ("total seconds", |s| {
         let hundredths = rounded(s.duration_ns, 10_000_000);
         format!("{}.{:02}", hundredths / 100, hundredths % 100)
@@ -83,10 +81,7 @@ fn section(report: &Report, id: &str) -> String {
 
 /// One line on a check that did not find what was expected.
 fn surprise(label: &str, check: &Check) -> String {
-    let found = format!(
-        "{label}: {}: {}, expected {}",
-        check.id, check.status, check.expected
-    );
+    let found = format!("{label}: {}: {}, expected {}", check.id, check.status, check.expected);
     if check.message.is_empty() {
         one_line(&found)
     } else {
@@ -120,11 +115,7 @@ fn percent(ratio: f64) -> String {
 /// Median and tail, and how many samples there are where they are too few for a tail.
 fn quantiles(latency: Latency) -> String {
     let text = format!("{} / {}", human(latency.p50), human(latency.p99));
-    if latency.samples_low {
-        format!("{text} (n {})", latency.count)
-    } else {
-        text
-    }
+    if latency.samples_low { format!("{text} (n {})", latency.count) } else { text }
 }
 
 /// How many checks found what was expected, of how many.

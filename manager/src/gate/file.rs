@@ -95,11 +95,7 @@ impl GateFile {
     pub(crate) fn open_existing(database: &Path) -> Result<Option<Self>, Refusal> {
         let path = path_of(database);
         // The kernel refuses to test for an exclusive lock only on descriptors that cannot read.
-        match OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-        {
+        match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
             Ok(file) => Ok(Some(Self { path, file })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
@@ -155,10 +151,7 @@ impl GateFile {
     }
 
     fn attempt<T>(&self, result: io::Result<T>) -> Result<T, Refusal> {
-        result.map_err(|source| Refusal::Unusable {
-            gate: self.path.clone(),
-            source,
-        })
+        result.map_err(|source| Refusal::Unusable { gate: self.path.clone(), source })
     }
 }
 
@@ -216,10 +209,7 @@ impl Hold {
 
 fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW);
+    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return check_header(opened?),

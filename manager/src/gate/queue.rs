@@ -47,10 +47,7 @@ impl Queue {
                     let still_waiting = state.waiting();
                     drop(state);
                     self.moved.notify_all();
-                    return Err(Expired {
-                        afterwards,
-                        still_waiting,
-                    });
+                    return Err(Expired { afterwards, still_waiting });
                 }
                 Turn::Wait => expired = self.moved.wait_until(&mut state, deadline),
                 turn => {
@@ -101,7 +98,7 @@ impl Queue {
         loop {
             match state.poll_drain(drained) {
                 DrainTurn::Wait if !expired => {
-                    expired = self.moved.wait_until(&mut state, deadline)
+                    expired = self.moved.wait_until(&mut state, deadline);
                 }
                 turn => return turn,
             }

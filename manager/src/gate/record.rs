@@ -137,10 +137,7 @@ impl Slot {
         let mut text = serde_json::to_vec(holder)?;
         if text.len() as u64 > SLOT_BYTES {
             // Escapes can make a command line six times as long; the rest fits by its bounds.
-            let short = Holder {
-                command: String::new(),
-                ..holder.clone()
-            };
+            let short = Holder { command: String::new(), ..holder.clone() };
             text = serde_json::to_vec(&short)?;
         }
         text.resize(SLOT_BYTES as usize, b'\n');

@@ -36,10 +36,7 @@ pub(crate) enum Turn {
     Granted,
     /// It changes how the process holds the file: lets go of `from`, takes `to`. It owes
     /// [`State::changed`] or [`State::change_failed`].
-    Change {
-        from: Option<AccessMode>,
-        to: AccessMode,
-    },
+    Change { from: Option<AccessMode>, to: AccessMode },
     /// It waits for the state to change and asks again.
     Wait,
 }
@@ -152,10 +149,7 @@ impl State {
     pub(crate) fn release(&mut self, mode: AccessMode) -> Afterwards {
         match mode {
             AccessMode::ReadOnly => {
-                assert!(
-                    self.readers > 0,
-                    "a read lease returns that was out: {self:?}"
-                );
+                assert!(self.readers > 0, "a read lease returns that was out: {self:?}");
                 self.readers -= 1;
             }
             AccessMode::ReadWrite => {
@@ -230,9 +224,7 @@ impl State {
 
     fn wanted(&self, ticket: Ticket) -> AccessMode {
         let found = self.queue.iter().find(|(queued, _)| *queued == ticket);
-        found
-            .unwrap_or_else(|| panic!("{ticket:?} is queued: {self:?}"))
-            .1
+        found.unwrap_or_else(|| panic!("{ticket:?} is queued: {self:?}")).1
     }
 
     fn leases(&self) -> u32 {
@@ -309,11 +301,7 @@ impl State {
                 "G3: nothing out while changing: {self:?}"
             );
         }
-        let ordered = self
-            .queue
-            .iter()
-            .zip(self.queue.iter().skip(1))
-            .all(|(a, b)| a.0 < b.0);
+        let ordered = self.queue.iter().zip(self.queue.iter().skip(1)).all(|(a, b)| a.0 < b.0);
         assert!(ordered, "G4: first come, first served: {self:?}");
         assert!(
             self.granted == self.returned + u64::from(leases),

@@ -96,11 +96,7 @@ fn control(
     // SAFETY: the descriptor is open for the life of `file`, and `request` is a valid `flock` that
     // outlives the call, which writes to nothing else.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut request) };
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(request)
-    }
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(request) }
 }
 
 /// Interrupts the thread that set it at the deadline, and every 5 ms after that until dropped: a signal
@@ -128,18 +124,15 @@ impl Alarm {
             let mut mask_before: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut unblocked);
             libc::sigaddset(&raw mut unblocked, signal);
-            libc::pthread_sigmask(
-                libc::SIG_UNBLOCK,
-                &raw const unblocked,
-                &raw mut mask_before,
-            );
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const unblocked, &raw mut mask_before);
             let alarm = Self { timer, mask_before };
 
             let remaining = deadline.saturating_duration_since(clock::now());
-            let mut times: libc::itimerspec = std::mem::zeroed();
-            times.it_value = timespec(remaining.max(Duration::from_nanos(1))); // zero would disarm it
-            times.it_interval = timespec(Duration::from_millis(5));
-            if libc::timer_settime(alarm.timer, 0, &raw const times, std::ptr::null_mut()) == -1 {
+            let mut schedule: libc::itimerspec = std::mem::zeroed();
+            schedule.it_value = timespec(remaining.max(Duration::from_nanos(1))); // zero would disarm it
+            schedule.it_interval = timespec(Duration::from_millis(5));
+            if libc::timer_settime(alarm.timer, 0, &raw const schedule, std::ptr::null_mut()) == -1
+            {
                 return Err(io::Error::last_os_error());
             }
             Ok(alarm)
@@ -176,9 +169,7 @@ fn alarm_signal() -> io::Result<i32> {
     static SIGNAL: OnceLock<Option<i32>> = OnceLock::new();
     SIGNAL
         .get_or_init(|| {
-            (libc::SIGRTMIN()..=libc::SIGRTMAX() - 2)
-                .rev()
-                .find(|&signal| claim(signal))
+            (libc::SIGRTMIN()..=libc::SIGRTMAX() - 2).rev().find(|&signal| claim(signal))
         })
         .ok_or_else(|| {
             io::Error::other("every real-time signal has a handler, none is left to end a wait")
@@ -211,13 +202,7 @@ mod tests {
 
     fn two_handles() -> (File, File) {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let open = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .open(file.path())
-                .unwrap()
-        };
+        let open = || File::options().read(true).write(true).open(file.path()).unwrap();
         (open(), open())
     }
 
@@ -241,13 +226,7 @@ mod tests {
         let (begun, has_begun) = mpsc::channel();
         let waiting = thread::spawn(move || {
             begun.send(()).unwrap();
-            lock(
-                &waiter,
-                7,
-                Share::Shared,
-                clock::deadline_in(Duration::from_mins(1)),
-            )
-            .unwrap()
+            lock(&waiter, 7, Share::Shared, clock::deadline_in(Duration::from_mins(1))).unwrap()
         });
         has_begun.recv().unwrap();
         unlock(&holder, 7).unwrap();
@@ -260,10 +239,7 @@ mod tests {
         assert!(try_lock(&one, 7, Share::Shared).unwrap());
         assert!(try_lock(&two, 7, Share::Shared).unwrap());
         assert!(!try_lock(&two, 7, Share::Exclusive).unwrap());
-        assert!(
-            try_lock(&two, 8, Share::Exclusive).unwrap(),
-            "another byte is another lock"
-        );
+        assert!(try_lock(&two, 8, Share::Exclusive).unwrap(), "another byte is another lock");
     }
 
     #[test]
@@ -277,13 +253,8 @@ mod tests {
                 libc::sigfillset(&raw mut all);
                 libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
             }
-            !lock(
-                &waiter,
-                7,
-                Share::Exclusive,
-                clock::deadline_in(Duration::from_millis(30)),
-            )
-            .unwrap()
+            !lock(&waiter, 7, Share::Exclusive, clock::deadline_in(Duration::from_millis(30)))
+                .unwrap()
         });
         assert!(gave_up.join().unwrap());
     }

@@ -47,14 +47,18 @@ impl FeatureSpec<'_> {
             hasher.update(&number.to_le_bytes());
         }
         let hash = hasher.finalize();
-        Key(*hash
-            .as_bytes()
-            .first_chunk()
-            .expect("a BLAKE3 hash has 32 bytes"))
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.as_bytes()[..16]);
+        Key(key)
     }
 }
 
 impl Key {
+    /// The key with these bytes, as [`Key::as_bytes`] gave them.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Its 16 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -98,34 +102,13 @@ mod tests {
     #[test]
     fn every_field_is_part_of_the_key() {
         let others = [
-            FeatureSpec {
-                feature: "rsj",
-                ..spec()
-            },
-            FeatureSpec {
-                version: 2,
-                ..spec()
-            },
-            FeatureSpec {
-                params: "{\"n\":1}",
-                ..spec()
-            },
-            FeatureSpec {
-                entity: "MSFT",
-                ..spec()
-            },
-            FeatureSpec {
-                range: 0..22,
-                ..spec()
-            },
-            FeatureSpec {
-                range: 1..21,
-                ..spec()
-            },
-            FeatureSpec {
-                inputs: b"p2",
-                ..spec()
-            },
+            FeatureSpec { feature: "rsj", ..spec() },
+            FeatureSpec { version: 2, ..spec() },
+            FeatureSpec { params: "{\"n\":1}", ..spec() },
+            FeatureSpec { entity: "MSFT", ..spec() },
+            FeatureSpec { range: 0..22, ..spec() },
+            FeatureSpec { range: 1..21, ..spec() },
+            FeatureSpec { inputs: b"p2", ..spec() },
         ];
         for other in others {
             assert_ne!(other.key(), spec().key(), "{other:?}");

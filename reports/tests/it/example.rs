@@ -7,10 +7,7 @@ use reports::{
 
 /// The report that is pinned as `golden/run.json`.
 pub(crate) fn report() -> Report {
-    let canaries = Canaries {
-        planted: 3,
-        caught: 3,
-    };
+    let canaries = Canaries { planted: 3, caught: 3 };
     Report::new(Kind::Run, provenance(), vec![naive(), managed()], canaries)
 }
 
@@ -18,9 +15,7 @@ fn provenance() -> Provenance {
     Provenance {
         started_at: "2026-11-23T08:05:53Z".to_owned(),
         duration_ns: 41_822_193_001,
-        argv: ["harness", "run", "--seed", "0x5eed00000000002a"]
-            .map(str::to_owned)
-            .into(),
+        argv: ["harness", "run", "--seed", "0x5eed00000000002a"].map(str::to_owned).into(),
         versions: Versions {
             rustc: "1.95.0".to_owned(),
             duckdb: "v1.5.5".to_owned(),
@@ -57,22 +52,12 @@ pub(crate) fn naive() -> ScenarioReport {
             lost_rows: 2,
         },
         latency_ns: Latencies {
-            acquire: Some(Latency::new(
-                412,
-                12_100_000,
-                42_100_000,
-                97_300_000,
-                2_314_000_000,
-            )),
+            acquire: Some(Latency::new(412, 12_100_000, 42_100_000, 97_300_000, 2_314_000_000)),
             lookup: None,
             handoff: None,
         },
         checks: vec![
-            check(
-                "no-lost-rows",
-                Verdict::Violated,
-                "2 acknowledged rows are gone",
-            ),
+            check("no-lost-rows", Verdict::Violated, "2 acknowledged rows are gone"),
             check("one-writer", Verdict::Holds, ""),
         ],
         digest: Hex64(0xb7d3_0000_0000_0001),
@@ -123,32 +108,16 @@ pub(crate) fn managed() -> ScenarioReport {
 }
 
 fn actor(role: &str, process: u32) -> Actor {
-    Actor {
-        id: format!("{role}-{process}/0"),
-        role: role.to_owned(),
-        process,
-        thread: 0,
-    }
+    Actor { id: format!("{role}-{process}/0"), role: role.to_owned(), process, thread: 0 }
 }
 
 /// A check that found what was expected.
 pub(crate) fn check(id: &str, verdict: Verdict, message: &str) -> Check {
-    Check {
-        id: id.to_owned(),
-        status: verdict,
-        expected: verdict,
-        message: message.to_owned(),
-    }
+    Check { id: id.to_owned(), status: verdict, expected: verdict, message: message.to_owned() }
 }
 
 fn score(window: u32, r2_out_of_sample: f64) -> Score {
-    Score {
-        window,
-        sessions: 21,
-        r2_out_of_sample,
-        r2_in_sample: 0.25,
-        sign_hit_ratio: 0.5,
-    }
+    Score { window, sessions: 21, r2_out_of_sample, r2_in_sample: 0.25, sign_hit_ratio: 0.5 }
 }
 
 /// A report of these scenarios, with no canary planted.

@@ -22,23 +22,16 @@ fn read_json(folder: &Folder, json: &Value) -> Result<Report, ReadError> {
 #[test]
 fn a_written_report_reads_back_equal_and_is_alone_in_its_folder() {
     let folder = Folder::new("alone");
-    let path = example::report()
-        .write(folder.path())
-        .expect("a writable folder");
+    let path = example::report().write(folder.path()).expect("a writable folder");
     assert_eq!(path, folder.path().join(FILE_NAME));
     assert_eq!(folder.names(), [FILE_NAME]);
-    assert_eq!(
-        Report::read(path).expect("our own report"),
-        example::report()
-    );
+    assert_eq!(Report::read(path).expect("our own report"), example::report());
 }
 
 #[test]
 fn a_shorter_report_leaves_nothing_of_the_longer_one_it_replaces() {
     let folder = Folder::new("shorter");
-    example::report()
-        .write(folder.path())
-        .expect("a writable folder");
+    example::report().write(folder.path()).expect("a writable folder");
     let short = example::report_of(Vec::new());
     let path = short.write(folder.path()).expect("a writable folder");
     assert_eq!(Report::read(path).expect("the short report"), short);
@@ -82,9 +75,7 @@ fn a_reader_beside_two_writers_never_sees_a_part_of_a_report() {
 fn a_missing_folder_is_named_together_with_the_way_out() {
     let folder = Folder::new("missing");
     let missing = folder.path().join("not-there");
-    let error = example::report()
-        .write(&missing)
-        .expect_err("no such folder");
+    let error = example::report().write(&missing).expect_err("no such folder");
     assert!(matches!(error, WriteError::Create { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&missing.display().to_string()), "{text}");
@@ -95,9 +86,7 @@ fn a_missing_folder_is_named_together_with_the_way_out() {
 fn a_report_that_cannot_get_its_name_takes_its_temporary_file_away() {
     let folder = Folder::new("occupied");
     fs::create_dir(folder.path().join(FILE_NAME)).expect("a folder in the way");
-    let error = example::report()
-        .write(folder.path())
-        .expect_err("the name is taken");
+    let error = example::report().write(folder.path()).expect_err("the name is taken");
     assert!(matches!(error, WriteError::Publish { .. }), "{error:?}");
     assert_eq!(folder.names(), [FILE_NAME]);
 }
@@ -106,17 +95,12 @@ fn a_report_that_cannot_get_its_name_takes_its_temporary_file_away() {
 #[test]
 fn a_score_that_is_no_number_is_refused_and_the_old_report_stays() {
     let folder = Folder::new("not-a-number");
-    let path = example::report()
-        .write(folder.path())
-        .expect("a writable folder");
+    let path = example::report().write(folder.path()).expect("a writable folder");
     let mut broken = example::report();
     broken.scenarios[0].scores[0].r2_out_of_sample = f64::NAN;
     let error = broken.write(folder.path()).expect_err("NaN is not JSON");
     assert!(matches!(error, WriteError::Encode { .. }), "{error:?}");
-    assert_eq!(
-        Report::read(path).expect("the old report"),
-        example::report()
-    );
+    assert_eq!(Report::read(path).expect("the old report"), example::report());
     assert_eq!(folder.names(), [FILE_NAME]);
 }
 
@@ -150,17 +134,11 @@ fn a_later_major_version_is_refused_by_its_number_whatever_it_holds() {
 fn a_file_of_another_format_is_refused_by_the_name_it_gives_itself() {
     let folder = Folder::new("format");
     for (json, name) in [
-        (
-            json!({ "format": "flockgate-history", "format_version": "1.0" }),
-            "flockgate-history",
-        ),
+        (json!({ "format": "flockgate-history", "format_version": "1.0" }), "flockgate-history"),
         (json!({ "name": "something else" }), ""),
     ] {
         let error = read_json(&folder, &json).expect_err("no report");
-        assert!(
-            matches!(&error, ReadError::Format { found, .. } if found == name),
-            "{error:?}"
-        );
+        assert!(matches!(&error, ReadError::Format { found, .. } if found == name), "{error:?}");
     }
 }
 
@@ -194,10 +172,7 @@ fn a_missing_file_is_named() {
     let path = folder.path().join("report.json");
     let error = Report::read(&path).expect_err("no such file");
     assert!(matches!(error, ReadError::Io { .. }), "{error:?}");
-    assert!(
-        error.to_string().contains(&path.display().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
 }
 
 #[test]

@@ -36,19 +36,13 @@ fn objection(report: &Value) -> Option<String> {
 #[test]
 fn the_checked_in_schema_is_the_one_of_the_types() {
     // Compared as values: whether keys are sorted depends on features that other members switch on.
-    assert!(
-        *CHECKED_IN == reports::schema(),
-        "`{SCHEMA}` is out of date; {UPDATE}"
-    );
+    assert!(*CHECKED_IN == reports::schema(), "`{SCHEMA}` is out of date; {UPDATE}");
 }
 
 #[test]
 fn the_schema_is_valid_draft_2020_12_and_names_itself() {
     jsonschema::draft202012::meta::validate(&CHECKED_IN).expect("a valid schema");
-    assert_eq!(
-        CHECKED_IN["$schema"],
-        "https://json-schema.org/draft/2020-12/schema"
-    );
+    assert_eq!(CHECKED_IN["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(CHECKED_IN["$id"], "urn:flockgate:report:v1");
     assert_eq!(CHECKED_IN["title"], "Flockgate report");
 }
@@ -121,23 +115,13 @@ fn what_breaks_the_contract_does_not_validate() {
             objection(&report).unwrap_or_else(|| panic!("{wrong} at {pointer} is not objected to"));
         // Below an `anyOf` the validator names the parent.
         let place = objection.split(':').next().expect("a place");
-        assert!(
-            !place.is_empty() && pointer.starts_with(place),
-            "{pointer}: {objection}"
-        );
+        assert!(!place.is_empty() && pointer.starts_with(place), "{pointer}: {objection}");
     }
 }
 
 #[test]
 fn a_report_without_one_of_its_parts_does_not_validate() {
-    for part in [
-        "format",
-        "format_version",
-        "kind",
-        "provenance",
-        "summary",
-        "scenarios",
-    ] {
+    for part in ["format", "format_version", "kind", "provenance", "summary", "scenarios"] {
         let mut report = example_json();
         report.as_object_mut().expect("an object").remove(part);
         let objection = objection(&report).unwrap_or_else(|| panic!("`{part}` is not missed"));
@@ -151,18 +135,12 @@ fn every_field_is_described() {
     fn walk(path: &str, schema: &Value) {
         let fields = schema["properties"].as_object().into_iter().flatten();
         for (name, field) in fields {
-            assert!(
-                field["description"].is_string(),
-                "`{path}{name}` has no description"
-            );
+            assert!(field["description"].is_string(), "`{path}{name}` has no description");
         }
     }
     walk("", &CHECKED_IN);
     let types = CHECKED_IN["$defs"].as_object().expect("types");
-    assert!(
-        types.contains_key("ScenarioReport"),
-        "the types of the parts are there"
-    );
+    assert!(types.contains_key("ScenarioReport"), "the types of the parts are there");
     for (name, schema) in types {
         walk(&format!("{name}."), schema);
     }

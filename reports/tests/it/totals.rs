@@ -4,20 +4,11 @@ use reports::{Canaries, ExitCode, ScenarioReport, ScenarioTotals, Status, Summar
 
 use crate::example;
 
-const ALL_CAUGHT: Canaries = Canaries {
-    planted: 2,
-    caught: 2,
-};
-const ONE_MISSED: Canaries = Canaries {
-    planted: 2,
-    caught: 1,
-};
+const ALL_CAUGHT: Canaries = Canaries { planted: 2, caught: 2 };
+const ONE_MISSED: Canaries = Canaries { planted: 2, caught: 1 };
 
 fn ended(status: Status) -> ScenarioReport {
-    ScenarioReport {
-        status,
-        ..example::managed()
-    }
+    ScenarioReport { status, ..example::managed() }
 }
 
 /// Status and exit code of a run of scenarios that ended so.
@@ -48,12 +39,7 @@ fn every_scenario_is_counted_once_under_its_status() {
     use Status::{Error, Failed, Inconclusive, Passed};
     let scenarios = [Passed, Failed, Passed, Error, Inconclusive, Passed, Failed].map(ended);
     let totals = Summary::of(&scenarios, ALL_CAUGHT).scenarios;
-    let expected = ScenarioTotals {
-        passed: 3,
-        failed: 2,
-        inconclusive: 1,
-        error: 1,
-    };
+    let expected = ScenarioTotals { passed: 3, failed: 2, inconclusive: 1, error: 1 };
     assert_eq!(totals, expected);
 }
 
@@ -70,11 +56,7 @@ fn the_worst_that_happened_decides_status_and_exit_code() {
         (&[Failed, Inconclusive], ONE_MISSED, (Failed, 7)),
         (&[Failed, Error], ONE_MISSED, (Error, 70)),
     ] {
-        assert_eq!(
-            outcome(statuses, canaries),
-            expected,
-            "{statuses:?}, {canaries:?}"
-        );
+        assert_eq!(outcome(statuses, canaries), expected, "{statuses:?}, {canaries:?}");
     }
 }
 

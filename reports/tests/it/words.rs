@@ -66,10 +66,7 @@ fn each_scenario_has_its_own_table_and_what_was_not_measured_is_a_dash() {
 │ out-of-sample R² (mean over windows)                       - │
 └──────────────────────────────────────────────────────────────┘
 ";
-    assert_eq!(
-        table(&example::report_of(vec![example::managed(), bare])),
-        expected
-    );
+    assert_eq!(table(&example::report_of(vec![example::managed(), bare])), expected);
 }
 
 #[test]
@@ -77,11 +74,7 @@ fn a_check_that_surprises_has_one_line_below_the_table() {
     let mut naive = example::naive();
     naive.checks.push(Check {
         expected: Verdict::Holds,
-        ..example::check(
-            "no-torn-read",
-            Verdict::Violated,
-            "row 7 is half new\nand half old",
-        )
+        ..example::check("no-torn-read", Verdict::Violated, "row 7 is half new\nand half old")
     });
     let mut managed = example::managed();
     managed.checks[1].status = Verdict::Unknown;
@@ -100,20 +93,10 @@ fn a_check_that_surprises_has_one_line_below_the_table() {
 fn two_runs_of_one_driver_are_told_apart_by_mode_and_seed() {
     let mut again = example::managed();
     again.seed = reports::Hex64(1);
-    let text = table(&example::report_of(vec![
-        example::managed(),
-        again,
-        example::naive(),
-    ]));
+    let text = table(&example::report_of(vec![example::managed(), again, example::naive()]));
     let header = text.lines().nth(1).expect("a header");
-    assert!(
-        header.contains("managed (free, 0x5eed00000000002a)"),
-        "{header}"
-    );
-    assert!(
-        header.contains("managed (free, 0x0000000000000001)"),
-        "{header}"
-    );
+    assert!(header.contains("managed (free, 0x5eed00000000002a)"), "{header}");
+    assert!(header.contains("managed (free, 0x0000000000000001)"), "{header}");
     assert!(header.contains(" naive "), "{header}");
 }
 
