@@ -19,7 +19,7 @@ use duckdb::Connection;
 use parking_lot::Mutex;
 
 use crate::class::{self, ErrorClass};
-use crate::config::{AccessMode, Config, WritesInEvaluation};
+use crate::config::{AccessMode, WritesInEvaluation};
 use crate::engine::{self, Host};
 use crate::error::{Error, Wanted};
 use crate::gate::file::{GateFile, Hold, Refusal};
@@ -27,6 +27,7 @@ use crate::gate::phase::{PhaseHold, WritePermission};
 use crate::gate::queue::Queue;
 use crate::gate::record::Phase;
 use crate::gate::state::{Afterwards, DrainTurn, Drained, Ticket, Turn};
+use crate::observer::{Context, LeaseEvent};
 use crate::retry::Backoff;
 use crate::seam::{clock, process};
 use crate::status::{DatabaseStatus, LeaseStatus};
@@ -37,7 +38,7 @@ const FOREIGN_POLL_FIRST: Duration = Duration::from_millis(5);
 /// See the module's header.
 pub(crate) struct Database {
     path: PathBuf,
-    config: Arc<Config>,
+    context: Arc<Context>,
     queue: Queue,
     /// Locked by whoever changes the hold, for the whole change, and by nobody else for longer than a look.
     attachment: Mutex<Attachment>,
@@ -77,10 +78,10 @@ pub(crate) struct Granted {
 }
 
 impl Database {
-    pub(crate) fn new(path: PathBuf, config: Arc<Config>) -> Self {
+    pub(crate) fn new(path: PathBuf, context: Arc<Context>) -> Self {
         Self {
             path,
-            config,
+            context,
             queue: Queue::default(),
             attachment: Mutex::default(),
             leases: Mutex::default(),
@@ -114,7 +115,12 @@ impl Database {
             None => unreachable!("a lease is granted only on an attached file (G2)"),
         };
         match connected {
-            Ok(connection) => Ok(Granted { connection, number: self.note(mode, location) }),
+            Ok(connection) => {
+                let number = self.note(mode, location);
+                let waited = wait.begun.elapsed();
+                self.context.tell(&self.path, &LeaseEvent::Taken { number, mode, waited });
+                Ok(Granted { connection, number })
+            }
             Err(error) => {
                 self.give_back(mode);
                 Err(error.into())
@@ -125,6 +131,7 @@ impl Database {
     /// Takes a lease back. The connection is closed first: that rolls its transaction back and drops its
     /// temporary tables (I5).
     pub(crate) fn release(&self, mode: AccessMode, granted: Granted) {
+        self.context.tell(&self.path, &LeaseEvent::Returned { number: granted.number });
         // A refusal to close leaves the connection to its own drop, which panics then; it has not been
         // seen to happen and must not happen while another panic unwinds.
         if let Err((connection, error)) = granted.connection.close() {
@@ -159,7 +166,8 @@ impl Database {
             begun: clock::now(),
             limit: wait_max,
         };
-        let entered = PhaseHold::enter(&self.path, phase, &self.config.label, wait.deadline());
+        let entered =
+            PhaseHold::enter(&self.path, phase, &self.context.config.label, wait.deadline());
         let hold = Arc::new(entered.map_err(|refusal| self.refused(&wait, refusal))?);
         if phase == Phase::Training {
             *self.training.lock() = Arc::downgrade(&hold);
@@ -206,14 +214,15 @@ impl Database {
         let mut attachment = self.attachment.lock();
         self.let_go(&mut attachment);
         let training = self.training.lock().upgrade();
-        let allowed =
-            self.config.writes_in_evaluation == WritesInEvaluation::Allow || training.is_some();
+        let allowed = self.context.config.writes_in_evaluation == WritesInEvaluation::Allow
+            || training.is_some();
         let permission =
             if allowed { WritePermission::Granted } else { WritePermission::OutsideEvaluation };
-        let gate = Hold::take(&self.path, mode, &self.config.label, permission, wait.deadline())
-            .map_err(|refusal| self.refused(wait, refusal))?;
+        let gate =
+            Hold::take(&self.path, mode, &self.context.config.label, permission, wait.deadline())
+                .map_err(|refusal| self.refused(wait, refusal))?;
         if attachment.host.is_none() {
-            attachment.host = Some(Host::start(&self.path, self.config.duckdb_threads)?);
+            attachment.host = Some(Host::start(&self.path, self.context.config.duckdb_threads)?);
         }
         if let Some(host) = &attachment.host {
             self.attach(host, mode, wait)?;
@@ -227,8 +236,11 @@ impl Database {
     /// the kernel without a descriptor of the database file, and closing that would drop DuckDB's lock
     /// on it, so they are polled.
     fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
-        let mut backoff =
-            Backoff::until(FOREIGN_POLL_FIRST, self.config.foreign_poll_max, wait.deadline());
+        let mut backoff = Backoff::until(
+            FOREIGN_POLL_FIRST,
+            self.context.config.foreign_poll_max,
+            wait.deadline(),
+        );
         loop {
             let Err(error) = host.attach(&self.path, mode) else {
                 return Ok(());
@@ -240,18 +252,15 @@ impl Database {
             if backoff.attempts() == 0 {
                 tracing::warn!(path = %self.path.display(), %text, "held by a program without the gate");
             }
-            if backoff.pause().is_none() {
+            self.context.tell(&self.path, &LeaseEvent::HeldOutside { text: &text });
+            let Some(pause) = backoff.pause() else {
                 let pid = class::lock_holder(&text);
                 let command = pid.and_then(process::command);
-                let waited = wait.begun.elapsed();
-                return Err(Error::HeldOutside {
-                    path: self.path.clone(),
-                    pid,
-                    command,
-                    waited,
-                    text,
-                });
-            }
+                let (path, waited) = (self.path.clone(), wait.begun.elapsed());
+                return Err(Error::HeldOutside { path, pid, command, waited, text });
+            };
+            self.context
+                .tell(&self.path, &LeaseEvent::Paused { attempt: backoff.attempts(), pause });
         }
     }
 
@@ -259,7 +268,7 @@ impl Database {
         // A thread that changes the hold has this lock; then there is nothing to yield.
         let Some(attachment) = self.attachment.try_lock() else { return };
         let wanted = attachment.held.as_ref().is_some_and(|held| {
-            held.since.elapsed() >= self.config.hold_max && held.gate.is_wanted()
+            held.since.elapsed() >= self.context.config.hold_max && held.gate.is_wanted()
         });
         drop(attachment);
         if wanted {

@@ -35,6 +35,8 @@ mod lease;
 #[cfg(feature = "engine")]
 mod manager;
 #[cfg(feature = "engine")]
+mod observer;
+#[cfg(feature = "engine")]
 mod registry;
 #[cfg(feature = "engine")]
 mod status;
@@ -57,6 +59,8 @@ pub use error::{Error, Wanted};
 pub use lease::{AnyLease, ReadLease, WriteLease};
 #[cfg(feature = "engine")]
 pub use manager::{Drain, Manager, PhaseGuard};
+#[cfg(feature = "engine")]
+pub use observer::{LeaseEvent, Observer};
 #[cfg(feature = "engine")]
 pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status, gate_path, holders};
 #[cfg(feature = "engine")]

@@ -17,6 +17,7 @@ use crate::gate::phase::PhaseHold;
 use crate::gate::record::Phase;
 use crate::gate::state::Drained;
 use crate::lease::{AnyLease, ReadLease, WriteLease};
+use crate::observer::{Context, LeaseEvent, Observer};
 use crate::registry::{self, ManagerId};
 use crate::retry::Backoff;
 use crate::seam::clock;
@@ -67,7 +68,7 @@ pub struct Manager {
 
 struct Shared {
     id: ManagerId,
-    config: Arc<Config>,
+    context: Arc<Context>,
     /// Keeps each database's warm instance from one lease to the next.
     databases: Mutex<Vec<Arc<Database>>>,
 }
@@ -79,12 +80,24 @@ impl Manager {
     ///
     /// * [`Error::Config`] if a setting is out of bounds.
     pub fn new(config: Config) -> Result<Self, Error> {
+        Self::build(config, None)
+    }
+
+    /// A manager that tells `observer` of every lease. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Config`] if a setting is out of bounds.
+    pub fn with_observer(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
+        Self::build(config, Some(observer))
+    }
+
+    fn build(config: Config, observer: Option<Arc<dyn Observer>>) -> Result<Self, Error> {
         static MANAGERS: AtomicU64 = AtomicU64::new(0);
         config.validate()?;
         let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
-        Ok(Self {
-            shared: Arc::new(Shared { id, config: Arc::new(config), databases: Mutex::default() }),
-        })
+        let context = Arc::new(Context { config, observer });
+        Ok(Self { shared: Arc::new(Shared { id, context, databases: Mutex::default() }) })
     }
 
     /// Waits for a read lease: a connection that sees one snapshot of the database.
@@ -117,7 +130,7 @@ impl Manager {
     /// ```
     #[track_caller]
     pub fn read(&self, path: impl AsRef<Path>) -> Result<ReadLease, Error> {
-        self.read_within(path.as_ref(), self.shared.config.wait_max, Location::caller())
+        self.read_within(path.as_ref(), self.shared.context.config.wait_max, Location::caller())
     }
 
     /// Waits for the write lease. A database that does not exist is created, empty.
@@ -134,7 +147,7 @@ impl Manager {
     ///   then. Retryable.
     #[track_caller]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<WriteLease, Error> {
-        self.write_within(path.as_ref(), self.shared.config.wait_max, Location::caller())
+        self.write_within(path.as_ref(), self.shared.context.config.wait_max, Location::caller())
     }
 
     /// Waits for a lease whose mode is a value, with options of its own. The Python system's
@@ -150,7 +163,7 @@ impl Manager {
         mode: AccessMode,
         options: &AcquireOptions,
     ) -> Result<AnyLease, Error> {
-        let wait_max = options.wait_max.unwrap_or(self.shared.config.wait_max);
+        let wait_max = options.wait_max.unwrap_or(self.shared.context.config.wait_max);
         let location = Location::caller();
         Ok(match mode {
             AccessMode::ReadOnly => {
@@ -181,7 +194,12 @@ impl Manager {
         path: impl AsRef<Path>,
         fill: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<bool, E> {
-        create::create(path.as_ref(), &self.shared.config, self.shared.config.wait_max, fill)
+        create::create(
+            path.as_ref(),
+            &self.shared.context.config,
+            self.shared.context.config.wait_max,
+            fill,
+        )
     }
 
     /// Takes the write lease, runs `work` in one transaction, commits, and gives the lease back. Runs the whole
@@ -202,7 +220,7 @@ impl Manager {
         mut work: impl FnMut(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let location = Location::caller();
-        let deadline = clock::deadline_in(self.shared.config.wait_max);
+        let deadline = clock::deadline_in(self.shared.context.config.wait_max);
         let mut backoff =
             Backoff::until(Duration::from_millis(1), Duration::from_millis(100), deadline);
         loop {
@@ -211,9 +229,9 @@ impl Manager {
             match lease.transaction(&mut work) {
                 Err(error @ Error::Database { class, .. }) if class.is_transient() => {
                     drop(lease);
-                    if backoff.pause().is_none() {
-                        return Err(error);
-                    }
+                    let Some(pause) = backoff.pause() else { return Err(error) };
+                    let attempt = backoff.attempts();
+                    self.shared.context.tell(path.as_ref(), &LeaseEvent::Paused { attempt, pause });
                 }
                 done => return done,
             }
@@ -297,7 +315,7 @@ impl Manager {
     }
 
     fn database(&self, path: &Path) -> Result<Arc<Database>, Error> {
-        let database = registry::database(path, self.shared.id, &self.shared.config)?;
+        let database = registry::database(path, self.shared.id, &self.shared.context)?;
         let mut kept = self.shared.databases.lock();
         if !kept.iter().any(|known| Arc::ptr_eq(known, &database)) {
             // Another file may have been put in the place of one that was known under this path.
@@ -315,7 +333,7 @@ impl Manager {
     }
 
     fn enter(&self, database: &Arc<Database>, phase: Phase) -> Result<PhaseGuard, Error> {
-        let hold = database.enter(phase, self.shared.config.wait_max)?;
+        let hold = database.enter(phase, self.shared.context.config.wait_max)?;
         Ok(PhaseGuard { phase, path: database.path().into(), _hold: hold })
     }
 

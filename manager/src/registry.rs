@@ -16,9 +16,9 @@ use std::sync::{Arc, LazyLock, Weak};
 use parking_lot::Mutex;
 
 use crate::class::ErrorClass;
-use crate::config::Config;
 use crate::database::Database;
 use crate::error::Error;
+use crate::observer::Context;
 
 /// What makes two paths the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ static FILES: LazyLock<Mutex<HashMap<FileId, Entry>>> = LazyLock::new(Mutex::def
 pub(crate) fn database(
     path: &Path,
     owner: ManagerId,
-    config: &Arc<Config>,
+    context: &Arc<Context>,
 ) -> Result<Arc<Database>, Error> {
     let (canonical, id) = identify(path)?;
     let mut files = FILES.lock();
@@ -65,7 +65,7 @@ pub(crate) fn database(
             managed_as: database.path().into(),
         });
     }
-    let database = Arc::new(Database::new(canonical, Arc::clone(config)));
+    let database = Arc::new(Database::new(canonical, Arc::clone(context)));
     files.insert(id, Entry { owner, database: Arc::downgrade(&database) });
     Ok(database)
 }

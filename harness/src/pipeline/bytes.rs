@@ -91,18 +91,10 @@ impl Kind {
             let found = bytes[..bytes.len().min(4)].to_vec();
             return Err(DecodeError::Foreign { what, found });
         }
-        let mut reader = Reader {
-            what,
-            length: bytes.len(),
-            rest: &bytes[4..],
-        };
+        let mut reader = Reader { what, length: bytes.len(), rest: &bytes[4..] };
         let (version, features) = (reader.u16()?, reader.u16()?);
         if version != VERSION || usize::from(features) != N {
-            return Err(DecodeError::Version {
-                what,
-                version,
-                features,
-            });
+            return Err(DecodeError::Version { what, version, features });
         }
         Ok(reader)
     }
@@ -120,10 +112,7 @@ impl Reader<'_> {
         let (taken, rest) = self
             .rest
             .split_first_chunk()
-            .ok_or(DecodeError::Truncated {
-                what: self.what,
-                length: self.length,
-            })?;
+            .ok_or(DecodeError::Truncated { what: self.what, length: self.length })?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -154,20 +143,14 @@ impl Reader<'_> {
 
     /// The error of row `row`.
     pub(super) fn bad_row(&self, row: u32) -> DecodeError {
-        DecodeError::Row {
-            what: self.what,
-            row,
-        }
+        DecodeError::Row { what: self.what, row }
     }
 
     /// Checks that nothing is left.
     pub(super) fn end(self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
-            extra => Err(DecodeError::Trailing {
-                what: self.what,
-                extra,
-            }),
+            extra => Err(DecodeError::Trailing { what: self.what, extra }),
         }
     }
 }

@@ -223,30 +223,17 @@ pub fn compute(
     block_sessions: u32,
     label_sessions: u32,
 ) -> Result<FeatureBlock, FeaturesError> {
-    let end = block
-        .checked_add(1)
-        .and_then(|next| next.checked_mul(block_sessions));
+    let end = block.checked_add(1).and_then(|next| next.checked_mul(block_sessions));
     let (Some(end), 1..) = (end, block_sessions) else {
-        return Err(FeaturesError::NoSuchBlock {
-            block,
-            block_sessions,
-        });
+        return Err(FeaturesError::NoSuchBlock { block, block_sessions });
     };
     if label_sessions == 0 {
         return Err(FeaturesError::NoLabel);
     }
     let (first, last) = (end - block_sessions, end - 1);
-    let rows = query(connection, ticker, first, last, label_sessions).map_err(|source| {
-        FeaturesError::Database {
-            ticker: ticker.to_owned(),
-            block,
-            source,
-        }
-    })?;
-    Ok(FeatureBlock {
-        first_session: first,
-        rows,
-    })
+    let rows = query(connection, ticker, first, last, label_sessions)
+        .map_err(|source| FeaturesError::Database { ticker: ticker.to_owned(), block, source })?;
+    Ok(FeatureBlock { first_session: first, rows })
 }
 
 fn query(
@@ -256,23 +243,13 @@ fn query(
     last: u32,
     label_sessions: u32,
 ) -> duckdb::Result<Vec<FeatureRow>> {
-    let (read_first, read_last) = (
-        first.saturating_sub(LOOKBACK),
-        u64::from(last) + u64::from(label_sessions),
-    );
+    let (read_first, read_last) =
+        (first.saturating_sub(LOOKBACK), u64::from(last) + u64::from(label_sessions));
     let (label_sessions, lookback) = (i64::from(label_sessions), i64::from(LOOKBACK));
     connection
         .prepare(STATEMENT)?
         .query_map(
-            params![
-                ticker,
-                read_first,
-                read_last,
-                first,
-                last,
-                label_sessions,
-                lookback
-            ],
+            params![ticker, read_first, read_last, first, last, label_sessions, lookback],
             feature_row,
         )?
         .filter_map(Result::transpose)
@@ -288,17 +265,10 @@ fn feature_row(row: &Row<'_>) -> duckdb::Result<Option<FeatureRow>> {
             _ => return Ok(None),
         }
     }
-    Ok(Some(FeatureRow {
-        session: row.get(0)?,
-        label: row.get(1)?,
-        features,
-    }))
+    Ok(Some(FeatureRow { session: row.get(0)?, label: row.get(1)?, features }))
 }
 
-const BLOCK: Kind = Kind {
-    what: "feature block",
-    magic: *b"FGfb",
-};
+const BLOCK: Kind = Kind { what: "feature block", magic: *b"FGfb" };
 
 impl FeatureBlock {
     /// The block as bytes, equal for equal blocks. All numbers are little-endian.
@@ -349,17 +319,10 @@ impl FeatureBlock {
             if session < first_session || !follows || labelled > 1 || !finite {
                 return Err(reader.bad_row(number));
             }
-            rows.push(FeatureRow {
-                session,
-                label: (labelled == 1).then_some(label),
-                features,
-            });
+            rows.push(FeatureRow { session, label: (labelled == 1).then_some(label), features });
         }
         reader.end()?;
-        Ok(Self {
-            first_session,
-            rows,
-        })
+        Ok(Self { first_session, rows })
     }
 }
 

@@ -91,14 +91,7 @@ pub enum FitError {
 impl Gram {
     /// The sums over no row.
     pub fn empty() -> Self {
-        Self {
-            count: 0,
-            y: 0.0,
-            yy: 0.0,
-            x: [0.0; N],
-            xy: [0.0; N],
-            xx: [0.0; TRIANGLE],
-        }
+        Self { count: 0, y: 0.0, yy: 0.0, x: [0.0; N], xy: [0.0; N], xx: [0.0; TRIANGLE] }
     }
 
     /// The sums over the rows of `blocks` with a label and a session in `train`, added up in session
@@ -150,17 +143,11 @@ impl Gram {
 
     fn sums_mut(&mut self) -> impl Iterator<Item = &mut f64> {
         let scalars = [&mut self.y, &mut self.yy].into_iter();
-        scalars
-            .chain(&mut self.x)
-            .chain(&mut self.xy)
-            .chain(&mut self.xx)
+        scalars.chain(&mut self.x).chain(&mut self.xy).chain(&mut self.xx)
     }
 }
 
-const GRAM: Kind = Kind {
-    what: "gram",
-    magic: *b"FGgr",
-};
+const GRAM: Kind = Kind { what: "gram", magic: *b"FGgr" };
 
 impl Gram {
     /// The sums as bytes, equal for equal sums. All numbers are little-endian.
@@ -207,9 +194,7 @@ impl Weights {
     /// The forecast for one row.
     pub fn predict(&self, features: &[f64; N]) -> f64 {
         let terms = self.slopes.iter().zip(features);
-        terms.fold(self.intercept, |sum, (slope, feature)| {
-            sum + slope * feature
-        })
+        terms.fold(self.intercept, |sum, (slope, feature)| sum + slope * feature)
     }
 }
 
@@ -243,11 +228,7 @@ pub fn fit(grams: &[Gram], ridge: f64) -> Result<Weights, FitError> {
         .ok_or(FitError::Singular { ridge })?;
     let weights = standard.weights(&solver.solve(&target));
     let finite = weights.intercept.is_finite() && weights.slopes.iter().all(|w| w.is_finite());
-    if finite {
-        Ok(weights)
-    } else {
-        Err(FitError::NotFinite { what: "weights" })
-    }
+    if finite { Ok(weights) } else { Err(FitError::NotFinite { what: "weights" }) }
 }
 
 /// The least sum of squares that a standardised feature has left beside those before it.
@@ -268,16 +249,10 @@ impl Standard {
         let rows = gram.count as f64;
         let means = DVector::from_iterator(N, gram.x.iter().map(|sum| sum / rows));
         let squares = upper_triangle().zip(&gram.xx);
-        let squares = squares
-            .filter(|((i, j), _)| i == j)
-            .map(|(_, sum)| sum / rows);
+        let squares = squares.filter(|((i, j), _)| i == j).map(|(_, sum)| sum / rows);
         let inverse_deviations = means.iter().zip(squares).map(|(mean, square)| {
             let variance = square - mean * mean;
-            if variance > ROUNDING * square {
-                variance.sqrt().recip()
-            } else {
-                0.0
-            }
+            if variance > ROUNDING * square { variance.sqrt().recip() } else { 0.0 }
         });
         Self {
             label_mean: gram.y / rows,

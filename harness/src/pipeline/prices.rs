@@ -229,10 +229,7 @@ pub fn market(connection: &Connection) -> Result<Market, PricesError> {
         .prepare("SELECT ticker, min(session) FROM price GROUP BY ticker ORDER BY ticker")?;
     let dates = dates.query_map([], |row| row.get(0))?;
     let tickers = tickers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((
-        dates.collect::<Result<_, _>>()?,
-        tickers.collect::<Result<_, _>>()?,
-    ))
+    Ok((dates.collect::<Result<_, _>>()?, tickers.collect::<Result<_, _>>()?))
 }
 
 fn check_file(csv: &Path) -> Result<(), PricesError> {
@@ -252,13 +249,9 @@ fn load_lines(
     from: &str,
     tickers: Option<&[String]>,
 ) -> Result<(), PricesError> {
-    let path = csv
-        .to_str()
-        .ok_or_else(|| unreadable(csv, "its path is not UTF-8"))?;
+    let path = csv.to_str().ok_or_else(|| unreadable(csv, "its path is not UTF-8"))?;
     check_from(connection, from)?;
-    connection
-        .execute(READ, [literal(path)])
-        .map_err(|error| unreadable(csv, error))?;
+    connection.execute(READ, [literal(path)]).map_err(|error| unreadable(csv, error))?;
     check_lines(connection, csv)?;
     let tickers = choose(connection, csv, from, tickers)?;
     connection.execute(CREATE, params![from, tickers.join(",")])?;
@@ -267,9 +260,7 @@ fn load_lines(
 
 /// `DuckDB` takes a path for a pattern; in brackets a character stands for itself.
 fn literal(path: &str) -> String {
-    path.replace('[', "[[]")
-        .replace('*', "[*]")
-        .replace('?', "[?]")
+    path.replace('[', "[[]").replace('*', "[*]").replace('?', "[?]")
 }
 
 /// `DuckDB` also reads `2000-3-1` and `infinity` as dates.
@@ -281,40 +272,26 @@ fn check_from(connection: &Connection, from: &str) -> Result<(), PricesError> {
         |row| row.get(0),
     )?;
     let from = from.to_owned();
-    if is_day {
-        Ok(())
-    } else {
-        Err(PricesError::From { from })
-    }
+    if is_day { Ok(()) } else { Err(PricesError::From { from }) }
 }
 
 fn check_lines(connection: &Connection, csv: &Path) -> Result<(), PricesError> {
     let file = || csv.to_path_buf();
     let header: Option<String> = connection
-        .query_row("SELECT text FROM price_line WHERE line = 1", [], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT text FROM price_line WHERE line = 1", [], |row| row.get(0))
         .optional()?;
     match header {
         Some(found) if found == HEADER => (),
         Some(found) => {
-            return Err(PricesError::Header {
-                file: file(),
-                found,
-            });
+            return Err(PricesError::Header { file: file(), found });
         }
         None => return Err(PricesError::Empty { file: file() }),
     }
-    let broken = connection
-        .query_row(FIRST_PROBLEM, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let broken =
+        connection.query_row(FIRST_PROBLEM, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     match broken {
         None => Ok(()),
-        Some((line, problem)) => Err(PricesError::Line {
-            file: file(),
-            line,
-            problem,
-        }),
+        Some((line, problem)) => Err(PricesError::Line { file: file(), line, problem }),
     }
 }
 
@@ -333,9 +310,7 @@ fn choose(
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let latest = known.iter().map(|(_, last)| last).max();
-    let latest = latest.ok_or_else(|| PricesError::Empty {
-        file: csv.to_path_buf(),
-    })?;
+    let latest = latest.ok_or_else(|| PricesError::Empty { file: csv.to_path_buf() })?;
     let none_since = |ticker: &str, last: &str| PricesError::NoneSince {
         file: csv.to_path_buf(),
         ticker: ticker.to_owned(),

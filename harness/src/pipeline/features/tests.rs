@@ -33,9 +33,7 @@ const SHAKEN: &str = "SET open = open * 1.5, high = high * 1.75, low = low * 1.2
 fn features_are_named_in_the_order_of_the_columns() {
     let connection = demo_database();
     let mut statement = connection.prepare(STATEMENT).unwrap();
-    statement
-        .execute(manager::duckdb::params!["AAPL", 0, 90, 63, 83, 5, 63])
-        .unwrap();
+    statement.execute(manager::duckdb::params!["AAPL", 0, 90, 63, 83, 5, 63]).unwrap();
     assert_eq!(statement.column_names()[2..], FEATURES);
     assert_eq!(statement.column_names()[..2], ["session", "label"]);
 }
@@ -46,10 +44,8 @@ fn blocks_cover_every_session_with_a_full_look_back() {
     let blocks: Vec<FeatureBlock> = (0..=3_270 / BLOCK)
         .map(|block| compute(&connection, "AAPL", block, BLOCK, LABEL).unwrap())
         .collect();
-    let sessions: Vec<u32> = blocks
-        .iter()
-        .flat_map(|block| block.rows.iter().map(|row| row.session))
-        .collect();
+    let sessions: Vec<u32> =
+        blocks.iter().flat_map(|block| block.rows.iter().map(|row| row.session)).collect();
     assert_eq!(sessions, (LOOKBACK..3_270).collect::<Vec<_>>());
     for (number, block) in blocks.iter().enumerate() {
         assert_eq!(block.first_session, number as u32 * BLOCK);
@@ -93,9 +89,8 @@ fn every_feature_sees_its_own_session() {
          close = close * 1.05, volume = volume * 3 WHERE ticker = 'AAPL' AND session = 640",
     );
     let after = block_30(&connection);
-    for (name, (old, new)) in FEATURES
-        .iter()
-        .zip(before.rows[10].features.iter().zip(after.rows[10].features))
+    for (name, (old, new)) in
+        FEATURES.iter().zip(before.rows[10].features.iter().zip(after.rows[10].features))
     {
         assert!((old - new).abs() > 0.0, "{name}");
     }
@@ -112,20 +107,11 @@ fn a_block_depends_on_its_own_input_range_only() {
     );
     assert_eq!(block_30(&connection).to_bytes(), whole.to_bytes());
 
-    change(
-        &connection,
-        &format!("UPDATE price {SHAKEN} WHERE session = 567"),
-    );
+    change(&connection, &format!("UPDATE price {SHAKEN} WHERE session = 567"));
     assert_ne!(block_30(&connection).to_bytes(), whole.to_bytes());
 
     let alone = empty_database();
-    load(
-        &alone,
-        &demo_file(),
-        "2000-03-01",
-        Some(&["AAPL".to_owned()]),
-    )
-    .unwrap();
+    load(&alone, &demo_file(), "2000-03-01", Some(&["AAPL".to_owned()])).unwrap();
     assert_eq!(block_30(&alone).to_bytes(), whole.to_bytes());
 }
 
@@ -148,12 +134,7 @@ fn a_ticker_has_no_rows_before_its_look_back_is_full() {
     let connection = demo_database();
     let listed = 3_270 - 196; // FB has 196 sessions, the last of the file among them
     let first = listed + LOOKBACK;
-    assert!(
-        compute(&connection, "FB", 0, listed, LABEL)
-            .unwrap()
-            .rows
-            .is_empty()
-    );
+    assert!(compute(&connection, "FB", 0, listed, LABEL).unwrap().rows.is_empty());
     let block = compute(&connection, "FB", first / BLOCK, BLOCK, LABEL).unwrap();
     assert_eq!(block.rows[0].session, first);
     let unknown = compute(&connection, "XYZ", 30, BLOCK, LABEL).unwrap();
@@ -163,54 +144,33 @@ fn a_ticker_has_no_rows_before_its_look_back_is_full() {
 #[test]
 fn a_missing_session_empties_every_window_it_falls_into() {
     let connection = demo_database();
-    change(
-        &connection,
-        "DELETE FROM price WHERE ticker = 'AAPL' AND session = 640",
-    );
+    change(&connection, "DELETE FROM price WHERE ticker = 'AAPL' AND session = 640");
     let sessions = |number| {
         let block = compute(&connection, "AAPL", number, BLOCK, LABEL).unwrap();
-        block
-            .rows
-            .iter()
-            .map(|row| (row.session, row.label.is_some()))
-            .collect::<Vec<_>>()
+        block.rows.iter().map(|row| (row.session, row.label.is_some())).collect::<Vec<_>>()
     };
     // Those of the last five sessions before the gap would lie beyond it.
     let before_the_gap: Vec<_> = (630..640).map(|session| (session, session < 635)).collect();
     assert_eq!(sessions(30), before_the_gap);
     assert_eq!(sessions(32), []);
-    assert_eq!(
-        sessions(33),
-        (704..714)
-            .map(|session| (session, true))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(sessions(33), (704..714).map(|session| (session, true)).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_row_without_a_finite_feature_is_left_out() {
     let connection = demo_database();
-    change(
-        &connection,
-        "UPDATE price SET volume = 0 WHERE ticker = 'AAPL' AND session = 649",
-    );
-    let sessions: Vec<u32> = block_30(&connection)
-        .rows
-        .iter()
-        .map(|row| row.session)
-        .collect();
+    change(&connection, "UPDATE price SET volume = 0 WHERE ticker = 'AAPL' AND session = 649");
+    let sessions: Vec<u32> = block_30(&connection).rows.iter().map(|row| row.session).collect();
     assert_eq!(sessions, (630..649).collect::<Vec<_>>());
 
-    change(
-        &connection,
-        "UPDATE price SET open = 9, high = 9, low = 9, close = 9 WHERE ticker = 'IBM'",
-    );
-    assert!(
-        compute(&connection, "IBM", 30, BLOCK, LABEL)
-            .unwrap()
-            .rows
-            .is_empty()
-    );
+    let flat = "SET open = 9, high = 9, low = 9, close = 9";
+    let doubling = "SET open = 2.0 ** (session::INTEGER - 640), close = 2.0 ** (session::INTEGER - 640), \
+                    high = 2.0 ** (session::INTEGER - 639), low = 2.0 ** (session::INTEGER - 641)";
+    for undefined in [flat, doubling] {
+        let connection = demo_database();
+        change(&connection, &format!("UPDATE price {undefined} WHERE session BETWEEN 540 AND 680"));
+        assert_eq!(block_30(&connection).rows, [], "{undefined}");
+    }
 }
 
 #[test]
@@ -236,20 +196,12 @@ fn impossible_blocks_are_refused() {
     let connection = empty_database();
     for (block, length) in [(0, 0), (u32::MAX, 1), (1 << 20, 1 << 12)] {
         let error = compute(&connection, "AAPL", block, length, LABEL).unwrap_err();
-        assert!(
-            matches!(error, FeaturesError::NoSuchBlock { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, FeaturesError::NoSuchBlock { .. }), "{error}");
     }
     let error = compute(&connection, "AAPL", 0, BLOCK, 0).unwrap_err();
     assert!(matches!(error, FeaturesError::NoLabel), "{error}");
     let error = compute(&connection, "AAPL", 0, BLOCK, LABEL).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("compute features of `AAPL` in block 0: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("compute features of `AAPL` in block 0: "), "{error}");
 
     let connection = demo_database();
     let beyond = compute(&connection, "AAPL", u32::MAX / BLOCK - 1, BLOCK, u32::MAX).unwrap();
@@ -286,16 +238,9 @@ fn blocks() -> impl Strategy<Value = FeatureBlock> {
         let mut session = first_session;
         let rows = rows.into_iter().map(|(step, label, features)| {
             session += step;
-            FeatureRow {
-                session,
-                label,
-                features,
-            }
+            FeatureRow { session, label, features }
         });
-        FeatureBlock {
-            first_session,
-            rows: rows.collect(),
-        }
+        FeatureBlock { first_session, rows: rows.collect() }
     })
 }
 
@@ -331,15 +276,8 @@ proptest! {
 
 #[test]
 fn foreign_bytes_are_refused_by_what_is_wrong_with_them() {
-    let row = |session| FeatureRow {
-        session,
-        label: None,
-        features: [0.5; N],
-    };
-    let block = FeatureBlock {
-        first_session: 7,
-        rows: vec![row(7), row(8)],
-    };
+    let row = |session| FeatureRow { session, label: None, features: [0.5; N] };
+    let block = FeatureBlock { first_session: 7, rows: vec![row(7), row(8)] };
     let bytes = block.to_bytes();
     let with = |offset: usize, patch: &[u8]| {
         let mut bytes = bytes.clone();
@@ -348,42 +286,14 @@ fn foreign_bytes_are_refused_by_what_is_wrong_with_them() {
     };
     let what = "feature block";
     let second = 16 + 16 + 8 * N;
-    assert_eq!(
-        with(0, b"FGgr"),
-        DecodeError::Foreign {
-            what,
-            found: b"FGgr".to_vec()
-        }
-    );
-    assert_eq!(
-        with(4, &[9, 0]),
-        DecodeError::Version {
-            what,
-            version: 9,
-            features: 32
-        }
-    );
-    assert_eq!(
-        with(6, &[9, 0]),
-        DecodeError::Version {
-            what,
-            version: 1,
-            features: 9
-        }
-    );
+    assert_eq!(with(0, b"FGgr"), DecodeError::Foreign { what, found: b"FGgr".to_vec() });
+    assert_eq!(with(4, &[9, 0]), DecodeError::Version { what, version: 9, features: 32 });
+    assert_eq!(with(6, &[9, 0]), DecodeError::Version { what, version: 1, features: 9 });
     assert!(matches!(with(12, &[9]), DecodeError::Truncated { .. }));
-    assert_eq!(
-        with(12, &[1]),
-        DecodeError::Trailing {
-            what,
-            extra: 16 + 8 * N
-        }
-    );
+    assert_eq!(with(12, &[1]), DecodeError::Trailing { what, extra: 16 + 8 * N });
     assert_eq!(with(16, &[6]), DecodeError::Row { what, row: 0 });
     assert_eq!(with(16, &[0xff; 4]), DecodeError::Row { what, row: 1 });
+    assert_eq!(with(second, &[7]), DecodeError::Row { what, row: 1 });
     assert_eq!(with(second + 4, &[2]), DecodeError::Row { what, row: 1 });
-    assert_eq!(
-        with(second + 16, &f64::NAN.to_le_bytes()),
-        DecodeError::Row { what, row: 1 }
-    );
+    assert_eq!(with(second + 16, &f64::NAN.to_le_bytes()), DecodeError::Row { what, row: 1 });
 }

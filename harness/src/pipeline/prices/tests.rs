@@ -31,9 +31,8 @@ fn names(tickers: &[&str]) -> Vec<String> {
 }
 
 fn tables(connection: &Connection) -> Vec<String> {
-    let mut statement = connection
-        .prepare("SELECT table_name FROM duckdb_tables() ORDER BY table_name")
-        .unwrap();
+    let mut statement =
+        connection.prepare("SELECT table_name FROM duckdb_tables() ORDER BY table_name").unwrap();
     let found = statement.query_map([], |row| row.get(0)).unwrap();
     found.collect::<Result<_, _>>().unwrap()
 }
@@ -56,9 +55,8 @@ fn lines(lines: &[&str]) -> String {
 #[test]
 fn the_demo_file_loads_whole() {
     let connection = demo_database();
-    let rows: u32 = connection
-        .query_row("SELECT count(*) FROM price", [], |row| row.get(0))
-        .unwrap();
+    let rows: u32 =
+        connection.query_row("SELECT count(*) FROM price", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 12_154);
 
     let (dates, tickers) = market(&connection).unwrap();
@@ -140,13 +138,7 @@ fn sessions_count_the_dates_that_are_kept() {
     assert_eq!(tickers, [("FB".to_owned(), 2), ("IBM".to_owned(), 0)]);
 
     let connection = empty_database();
-    load(
-        &connection,
-        &demo_file(),
-        "2000-03-01",
-        Some(&names(&["FB"])),
-    )
-    .unwrap();
+    load(&connection, &demo_file(), "2000-03-01", Some(&names(&["FB"]))).unwrap();
     let (dates, tickers) = market(&connection).unwrap();
     assert_eq!(dates[0], "2012-05-18");
     assert_eq!(tickers, [("FB".to_owned(), 0)]);
@@ -159,54 +151,18 @@ fn a_broken_line_is_refused_by_its_number() {
         ("A,2000-03-02,2,3,1,2,100", "it has 7 columns, not 8"),
         ("A,2000-03-02,2,3,1,2,100,9,9", "it has 9 columns, not 8"),
         ("A,2000-03-02,2,3,x,2,100,9", "low is not a positive number"),
-        (
-            "A,2000-03-02,2,3,1,,100,9",
-            "close is not a positive number",
-        ),
-        (
-            "A,2000-03-02,0,3,1,2,100,9",
-            "open is not a positive number",
-        ),
-        (
-            "A,2000-03-02,2,3,-1,2,100,9",
-            "low is not a positive number",
-        ),
-        (
-            "A,2000-03-02,2,inf,1,2,100,9",
-            "high is not a positive number",
-        ),
-        (
-            "A,2000-03-02,nan,3,1,2,100,9",
-            "open is not a positive number",
-        ),
-        (
-            "A,2000-03-02,2,3,1,2,-1,9",
-            "volume is not a number of at least 0",
-        ),
-        (
-            "A,2000-03-02,2,3,1,2,NULL,9",
-            "volume is not a number of at least 0",
-        ),
-        (
-            "A,2000-03-02,2,3,1,4,100,9",
-            "high is below another price of the day",
-        ),
-        (
-            "A,2000-03-02,2,3,2.5,2.5,100,9",
-            "low is above another price of the day",
-        ),
-        (
-            "A,2000-13-02,2,3,1,2,100,9",
-            "the date is not a day written like 2000-03-01",
-        ),
-        (
-            "A,2001-02-29,2,3,1,2,100,9",
-            "the date is not a day written like 2000-03-01",
-        ),
-        (
-            "A,infinity,2,3,1,2,100,9",
-            "the date is not a day written like 2000-03-01",
-        ),
+        ("A,2000-03-02,2,3,1,,100,9", "close is not a positive number"),
+        ("A,2000-03-02,0,3,1,2,100,9", "open is not a positive number"),
+        ("A,2000-03-02,2,3,-1,2,100,9", "low is not a positive number"),
+        ("A,2000-03-02,2,inf,1,2,100,9", "high is not a positive number"),
+        ("A,2000-03-02,nan,3,1,2,100,9", "open is not a positive number"),
+        ("A,2000-03-02,2,3,1,2,-1,9", "volume is not a number of at least 0"),
+        ("A,2000-03-02,2,3,1,2,NULL,9", "volume is not a number of at least 0"),
+        ("A,2000-03-02,2,3,1,4,100,9", "high is below another price of the day"),
+        ("A,2000-03-02,2,3,2.5,2.5,100,9", "low is above another price of the day"),
+        ("A,2000-13-02,2,3,1,2,100,9", "the date is not a day written like 2000-03-01"),
+        ("A,2001-02-29,2,3,1,2,100,9", "the date is not a day written like 2000-03-01"),
+        ("A,infinity,2,3,1,2,100,9", "the date is not a day written like 2000-03-01"),
         (
             ",2000-03-02,2,3,1,2,100,9",
             "the ticker is not made of letters, digits, dots, carets and dashes",
@@ -220,9 +176,7 @@ fn a_broken_line_is_refused_by_its_number() {
         for newline in ["\n", "\r\n"] {
             let text = lines(&[GOOD, "B,2000-03-01,2,3,1,2,0,9", line, "A,,,,,,,"]);
             match refusal(text.replace('\n', newline), "2000-01-01", None) {
-                PricesError::Line {
-                    line: 4, problem, ..
-                } => assert_eq!(problem, told),
+                PricesError::Line { line: 4, problem, .. } => assert_eq!(problem, told),
                 other => panic!("`{line}`: {other}"),
             }
         }
@@ -247,10 +201,7 @@ fn a_broken_line_that_would_not_be_kept_is_refused_too() {
 fn a_file_that_holds_no_prices_is_refused() {
     let from = "2000-01-01";
     assert!(matches!(refusal("", from, None), PricesError::Empty { .. }));
-    assert!(matches!(
-        refusal(format!("{HEADER}\n"), from, None),
-        PricesError::Empty { .. }
-    ));
+    assert!(matches!(refusal(format!("{HEADER}\n"), from, None), PricesError::Empty { .. }));
     for other in ["Ticker,Date,Open", "\n", GOOD] {
         let error = refusal(format!("{other}\n{GOOD}\n"), from, None);
         assert!(matches!(error, PricesError::Header { .. }), "{error}");
@@ -318,9 +269,7 @@ fn a_failure_within_a_transaction_leaves_no_table_even_if_it_is_committed() {
     let broken = folder.path().join("prices.csv");
     fs::write(&broken, lines(&[GOOD, GOOD])).unwrap();
     let connection = Connection::open(folder.path().join("prices.db")).unwrap();
-    connection
-        .execute_batch("BEGIN; CREATE TABLE mine (i INTEGER)")
-        .unwrap();
+    connection.execute_batch("BEGIN; CREATE TABLE mine (i INTEGER)").unwrap();
     load(&connection, &broken, "2000-01-01", None).unwrap_err();
     connection.execute_batch("COMMIT").unwrap();
     assert_eq!(tables(&connection), ["mine"]);

@@ -66,17 +66,12 @@ impl Bars {
         let back = |n: usize| (close / self.close[s - n]).ln();
         let changes = |values: &[f64], end: usize, n: usize| {
             let pairs = values[end - n..=end].windows(2);
-            pairs
-                .map(|pair| (pair[1] / pair[0]).ln())
-                .collect::<Vec<_>>()
+            pairs.map(|pair| (pair[1] / pair[0]).ln()).collect::<Vec<_>>()
         };
         let steps = |n| changes(&self.close, s, n);
         let volume_steps = changes(&self.volume, s, 21);
         let average = |n| mean(&last(&self.close, n));
-        let moves: Vec<f64> = self.close[s - 14..=s]
-            .windows(2)
-            .map(|p| p[1] - p[0])
-            .collect();
+        let moves: Vec<f64> = self.close[s - 14..=s].windows(2).map(|p| p[1] - p[0]).collect();
         let gains: f64 = moves.iter().filter(|m| **m > 0.0).sum();
         let range = |i: usize| (self.high[i] / self.low[i]).ln();
         let squares: Vec<f64> = (s - 20..=s).map(|i| range(i).powi(2)).collect();
