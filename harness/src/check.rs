@@ -121,11 +121,7 @@ impl Evidence {
     /// Violated if there is any evidence, else it holds; `message` says what was looked at.
     fn finding(self, message: String) -> Finding {
         Finding {
-            verdict: if self.count == 0 {
-                Verdict::Holds
-            } else {
-                Verdict::Violated
-            },
+            verdict: if self.count == 0 { Verdict::Holds } else { Verdict::Violated },
             message,
             because: self.because,
             count: self.count,

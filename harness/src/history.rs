@@ -181,25 +181,22 @@ pub enum What {
         /// The walk-forward window.
         window: u32,
     },
-    /// A look-up of a batch of keys ended.
+    /// A look-up of a batch of keys ended. Whether a miss was of something published is for the reader
+    /// of the history to say, who knows what was acknowledged when.
     Lookup {
         /// The walk-forward window.
         window: u32,
         /// Keys that were found.
         hits: u32,
-        /// Keys that had been acknowledged before the look-up began but were not found.
-        missed_published: u32,
-        /// Keys that were not found and that nobody had published.
-        missed_new: u32,
+        /// Keys that were not.
+        missed: Vec<String>,
         /// From the call to the answer.
         took_ns: u64,
     },
-    /// A feature block was computed.
+    /// An artefact was computed.
     Computed {
-        /// The row's key.
+        /// Its row's key.
         key: String,
-        /// It had already been published: this is a recomputation.
-        again: bool,
         /// From start to end.
         took_ns: u64,
     },
@@ -337,10 +334,8 @@ impl History {
         }
         let mut events = Vec::with_capacity(rest.len());
         for (index, line) in rest.iter().enumerate() {
-            let event = serde_json::from_str(line).map_err(|source| ReadError::Line {
-                line: index + 2,
-                source,
-            })?;
+            let event = serde_json::from_str(line)
+                .map_err(|source| ReadError::Line { line: index + 2, source })?;
             events.push(event);
         }
         let mut history = Self { header, events };

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `harness`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    harness::cli::main().into()
+}

@@ -15,7 +15,7 @@
 //!
 //! * A block is a function of the prices in its own input range (see [`compute`]) and of nothing
 //!   else in the table: two processes of one build on one machine compute the same bytes, provided
-//!   that `DuckDB` runs with `threads = 1`, for several threads may sum in another order.
+//!   that DuckDB runs with `threads = 1`, for several threads may sum in another order.
 //! * Sums, weights and scores add up in session order, so they are as deterministic as the blocks.
 //! * Another machine may differ in the last bit: logarithms come from its C library.
 //!

@@ -170,11 +170,7 @@ pub enum PlanError {
 /// A [`PlanError`] if the market is too small for the scenario.
 pub fn plan(scenario: &Scenario, market: &Market, seed: Seed) -> Result<Plan, PlanError> {
     let trainers = actors(Role::Training, scenario.training, 0);
-    let evaluators = actors(
-        Role::Evaluation,
-        scenario.evaluation,
-        scenario.training.processes,
-    );
+    let evaluators = actors(Role::Evaluation, scenario.evaluation, scenario.training.processes);
     let mut windows = Vec::new();
     for window in last_windows(scenario, market)? {
         let tickers = traded(scenario, market, &window)?;
@@ -191,11 +187,7 @@ pub fn plan(scenario: &Scenario, market: &Market, seed: Seed) -> Result<Plan, Pl
                 eval_blocks: eval_blocks.clone(),
             }]
         });
-        windows.push(WindowPlan {
-            window,
-            training,
-            evaluation,
-        });
+        windows.push(WindowPlan { window, training, evaluation });
     }
     let actors = [trainers, evaluators].concat();
     Ok(Plan { actors, windows })
@@ -237,10 +229,7 @@ fn last_windows(scenario: &Scenario, market: &Market) -> Result<Vec<Window>, Pla
             sessions,
             from: scenario.data.from.clone(),
         },
-        source => PlanError::Lengths {
-            scenario: id(),
-            source,
-        },
+        source => PlanError::Lengths { scenario: id(), source },
     })?;
     let Some(first) = windows.len().checked_sub(shape.count as usize) else {
         return Err(PlanError::TooFewWindows {
@@ -260,10 +249,8 @@ fn traded<'m>(
     market: &'m Market,
     window: &Window,
 ) -> Result<Vec<&'m str>, PlanError> {
-    let covering = market
-        .tickers
-        .iter()
-        .filter(|ticker| ticker.first_session <= window.train.start);
+    let covering =
+        market.tickers.iter().filter(|ticker| ticker.first_session <= window.train.start);
     let mut names: Vec<&str> = covering.map(|ticker| ticker.name.as_str()).collect();
     // The order of the market must not matter: the shuffle begins from this one.
     names.sort_unstable();
@@ -286,14 +273,8 @@ fn blocks(range: &Range<u32>, block_sessions: u32) -> Vec<u32> {
 fn training_steps(ticker: &str, train_blocks: &[u32]) -> Vec<Step> {
     let features = train_blocks
         .chunks(FEATURE_BLOCKS_MAX)
-        .map(|blocks| Step::Features {
-            ticker: ticker.to_owned(),
-            blocks: blocks.to_vec(),
-        });
-    let fit = Step::Fit {
-        ticker: ticker.to_owned(),
-        blocks: train_blocks.to_vec(),
-    };
+        .map(|blocks| Step::Features { ticker: ticker.to_owned(), blocks: blocks.to_vec() });
+    let fit = Step::Fit { ticker: ticker.to_owned(), blocks: train_blocks.to_vec() };
     features.chain([fit]).collect()
 }
 
@@ -313,10 +294,7 @@ fn deal(
     let mut hands = BTreeMap::new();
     for (place, actor) in actors.iter().enumerate() {
         let dealt = tickers.iter().skip(place).step_by(actors.len());
-        hands.insert(
-            actor.id.clone(),
-            dealt.flat_map(|ticker| steps(ticker)).collect(),
-        );
+        hands.insert(actor.id.clone(), dealt.flat_map(|ticker| steps(ticker)).collect());
     }
     hands
 }

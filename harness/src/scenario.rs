@@ -200,18 +200,12 @@ impl Scenario {
     ///
     /// A [`ScenarioError`] that names the file and, if the text is at fault, the place in it.
     pub fn read(file: &Path) -> Result<Self, ScenarioError> {
-        let no_file = |found| ScenarioError::NoFile {
-            file: file.to_owned(),
-            found,
-        };
+        let no_file = |found| ScenarioError::NoFile { file: file.to_owned(), found };
         match fs::read(file) {
             Ok(bytes) => Self::parse(file, &bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(no_file("no such file")),
             Err(error) if error.kind() == ErrorKind::IsADirectory => Err(no_file("a directory")),
-            Err(source) => Err(ScenarioError::Io {
-                file: file.to_owned(),
-                source,
-            }),
+            Err(source) => Err(ScenarioError::Io { file: file.to_owned(), source }),
         }
     }
 
@@ -240,18 +234,15 @@ impl Scenario {
         format(&root.item("format"))?;
         let suites = SUITES.map(|suite| (suite, suite));
         Ok(Self {
-            id: root.item("id").text(
-                "lower-case letters, digits and hyphens, such as \"smoke\"",
-                is_id,
-            )?,
-            title: root.item("title").text("one line of text", |text| {
-                is_filled(text) && !text.contains('\n')
+            id: root
+                .item("id")
+                .text("lower-case letters, digits and hyphens, such as \"smoke\"", is_id)?,
+            title: root
+                .item("title")
+                .text("one line of text", |text| is_filled(text) && !text.contains('\n'))?,
+            suites: root.item("suites").list("a list of at least one suite", |item| {
+                item.choice(&suites).map(str::to_owned)
             })?,
-            suites: root
-                .item("suites")
-                .list("a list of at least one suite", |item| {
-                    item.choice(&suites).map(str::to_owned)
-                })?,
             mode: mode(&root.item("mode"))?,
             drivers: drivers(&root.item("drivers"))?,
             data: data(file, &root.item("data"))?,
@@ -287,9 +278,7 @@ fn mode(item: &Item<'_>) -> Result<Mode, ScenarioError> {
 
 fn drivers(item: &Item<'_>) -> Result<Vec<Driver>, ScenarioError> {
     let choices = Driver::ALL.map(|driver| (driver.name(), driver));
-    item.list("a list of at least one driver", |item| {
-        item.choice(&choices)
-    })
+    item.list("a list of at least one driver", |item| item.choice(&choices))
 }
 
 fn data(file: &Path, item: &Item<'_>) -> Result<Data, ScenarioError> {
@@ -298,9 +287,7 @@ fn data(file: &Path, item: &Item<'_>) -> Result<Data, ScenarioError> {
     let ticker = |item: &Item<'_>| item.text("the name of a ticker", is_filled);
     Ok(Data {
         prices: file.parent().unwrap_or(Path::new("")).join(prices),
-        from: table
-            .item("from")
-            .text("a date in quotes, such as \"2009-01-02\"", is_date)?,
+        from: table.item("from").text("a date in quotes, such as \"2009-01-02\"", is_date)?,
         tickers: optional(&table, "tickers", |item| {
             item.list("a list of at least one ticker", ticker)
         })?,
@@ -320,10 +307,9 @@ fn windows(item: &Item<'_>) -> Result<Windows, ScenarioError> {
     ])?;
     let at_least = |least, key| table.item(key).integer(least..=SESSIONS_MAX);
     Ok(Windows {
-        mode: table.item("mode").choice(&[
-            ("rolling", WindowMode::Rolling),
-            ("expanding", WindowMode::Expanding),
-        ])?,
+        mode: table
+            .item("mode")
+            .choice(&[("rolling", WindowMode::Rolling), ("expanding", WindowMode::Expanding)])?,
         count: at_least(1, "count")?,
         block_sessions: at_least(1, "block_sessions")?,
         train_sessions: at_least(1, "train_sessions")?,
@@ -346,9 +332,7 @@ fn workers(item: &Item<'_>) -> Result<Workers, ScenarioError> {
 
 fn model(item: &Item<'_>) -> Result<Model, ScenarioError> {
     let table = item.table(&["ridge"])?;
-    let ridge = table
-        .item("ridge")
-        .number("a number above 0", |ridge| 0.0 < ridge)?;
+    let ridge = table.item("ridge").number("a number above 0", |ridge| 0.0 < ridge)?;
     Ok(Model { ridge })
 }
 
@@ -375,11 +359,7 @@ fn expectation(item: &Item<'_>) -> Result<Expect, ScenarioError> {
     ];
     known.extend(checks);
     let table = item.table(&known)?;
-    let count = |key| {
-        optional(&table, key, |item| {
-            item.integer(0..=COUNT_MAX).map(u64::from)
-        })
-    };
+    let count = |key| optional(&table, key, |item| item.integer(0..=COUNT_MAX).map(u64::from));
     let verdict = |item: &Item<'_>| {
         item.choice(&[("holds", Verdict::Holds), ("violated", Verdict::Violated)])
     };

@@ -44,9 +44,7 @@ impl FromStr for Seed {
             .ok()
             .filter(|_| plain && short)
             .map(Self)
-            .ok_or_else(|| SeedError {
-                text: text.to_owned(),
-            })
+            .ok_or_else(|| SeedError { text: text.to_owned() })
     }
 }
 
@@ -158,14 +156,8 @@ mod tests {
             let mut prng = Seed(42).stream(name);
             (prng.next_u64(), prng.next_u64())
         };
-        assert_eq!(
-            first_two("plan"),
-            (0x2bf9_cadd_2dfe_f79a, 0xdc3d_8224_7cbc_19c0)
-        );
-        assert_eq!(
-            first_two("backoff"),
-            (0x71ad_c7d6_b306_5af2, 0x0187_00f5_2cdc_bf9e)
-        );
+        assert_eq!(first_two("plan"), (0x2bf9_cadd_2dfe_f79a, 0xdc3d_8224_7cbc_19c0));
+        assert_eq!(first_two("backoff"), (0x71ad_c7d6_b306_5af2, 0x0187_00f5_2cdc_bf9e));
     }
 
     #[test]
@@ -191,9 +183,7 @@ mod tests {
         // Without second draws every third number would be twice as likely as its neighbours.
         let bound = (1_u64 << 63) + (1 << 62);
         let mut prng = Seed(7).stream("bias");
-        let thirds = (0..9_000)
-            .filter(|_| prng.below(bound).is_multiple_of(3))
-            .count();
+        let thirds = (0..9_000).filter(|_| prng.below(bound).is_multiple_of(3)).count();
         assert!(thirds.abs_diff(3_000) < 250, "{thirds} of 9000");
     }
 

@@ -61,10 +61,7 @@ mod tests {
         }
 
         fn judge(&self, _: &History) -> Finding {
-            Finding {
-                verdict: self.0,
-                ..Finding::unknown("")
-            }
+            Finding { verdict: self.0, ..Finding::unknown("") }
         }
 
         fn plant(&self, history: &History) -> Option<History> {
@@ -75,14 +72,7 @@ mod tests {
     #[test]
     fn a_judge_that_lets_its_defect_pass_is_named() {
         let count = run_with(&[&Blind(Verdict::Holds)], &fixture::history(Vec::new()));
-        assert_eq!(
-            count,
-            CanaryCount {
-                planted: 1,
-                caught: 0,
-                missed: vec!["blind"]
-            }
-        );
+        assert_eq!(count, CanaryCount { planted: 1, caught: 0, missed: vec!["blind"] });
     }
 
     #[test]

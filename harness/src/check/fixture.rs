@@ -18,9 +18,8 @@ use crate::history::{Actor, Event, Header, History, Mode, Outcome, Role, Row, Wh
 /// A history of two training processes and one for evaluation, two threads each.
 pub(super) fn history(events: Vec<Event>) -> History {
     let mut actors = Vec::new();
-    for (process, role) in [Role::Training, Role::Training, Role::Evaluation]
-        .into_iter()
-        .enumerate()
+    for (process, role) in
+        [Role::Training, Role::Training, Role::Evaluation].into_iter().enumerate()
     {
         actors.extend((0..2).map(|thread| Actor {
             id: format!("{role}-{process}/{thread}"),
@@ -60,15 +59,7 @@ pub(super) fn ended(t_ns: u64, process: &str, code: Option<i32>) -> Event {
 
 pub(super) fn taken(t_ns: u64, actor: &str, lease: u64, mode: Mode) -> Event {
     let waited_ns = 0;
-    at(
-        t_ns,
-        actor,
-        What::LeaseTaken {
-            lease,
-            mode,
-            waited_ns,
-        },
-    )
+    at(t_ns, actor, What::LeaseTaken { lease, mode, waited_ns })
 }
 
 pub(super) fn returned(t_ns: u64, actor: &str, lease: u64) -> Event {
@@ -84,10 +75,7 @@ pub(super) fn left(t_ns: u64, actor: &str, phase: Role, window: u32) -> Event {
 }
 
 pub(super) fn row(key: u64, content: u64) -> Row {
-    Row {
-        key: format!("{key:032x}"),
-        content: format!("{content:016x}"),
-    }
+    Row { key: format!("{key:032x}"), content: format!("{content:016x}") }
 }
 
 /// A publish, whose end is missing if it has no outcome.
@@ -140,24 +128,16 @@ fn turns() -> impl Strategy<Value = Turn> {
         1 => Just(Outcome::Unknown),
     ];
     let keys = prop::collection::vec(0..12_u64, 1..4);
-    (
-        0..4_usize,
-        keys,
-        outcome,
-        any::<bool>(),
-        any::<bool>(),
-        0..5_u64,
+    (0..4_usize, keys, outcome, any::<bool>(), any::<bool>(), 0..5_u64).prop_map(
+        |(actor, keys, outcome, happened, read_beside, pause_ns)| Turn {
+            actor,
+            keys,
+            outcome,
+            happened,
+            read_beside,
+            pause_ns,
+        },
     )
-        .prop_map(
-            |(actor, keys, outcome, happened, read_beside, pause_ns)| Turn {
-                actor,
-                keys,
-                outcome,
-                happened,
-                read_beside,
-                pause_ns,
-            },
-        )
 }
 
 /// Histories of windows in which processes take turns to write and then read together. In some of them a
@@ -198,10 +178,7 @@ impl World {
 
     fn alive(&self) -> Vec<&'static str> {
         let killed = self.killed.map(|victim| TRAINING[victim]);
-        TRAINING
-            .into_iter()
-            .filter(|process| killed != Some(process))
-            .collect()
+        TRAINING.into_iter().filter(|process| killed != Some(process)).collect()
     }
 
     fn run(&mut self, windows: &[Vec<Turn>], victim: Option<usize>) {
@@ -211,11 +188,7 @@ impl World {
         }
         // One publish is surely acknowledged and stays, so that every defect has a place.
         let (keys, outcome) = (vec![99], Outcome::Ok);
-        self.turn(&Turn {
-            keys,
-            outcome,
-            ..windows[0][0].clone()
-        });
+        self.turn(&Turn { keys, outcome, ..windows[0][0].clone() });
         for (window, turns) in (0..).zip(windows) {
             self.train(window, turns, victim.filter(|_| window == 0));
             self.evaluate(window);
@@ -223,17 +196,9 @@ impl World {
         for process in self.alive().into_iter().chain([EVALUATION]) {
             self.record(|t_ns| ended(t_ns, process, Some(0)));
         }
-        let rows: Vec<Row> = self
-            .rows
-            .iter()
-            .map(|(key, content)| row(*key, *content))
-            .collect();
+        let rows: Vec<Row> = self.rows.iter().map(|(key, content)| row(*key, *content)).collect();
         self.events.extend(visible(self.t_ns + 1, &rows));
-        self.events.push(survey(
-            self.t_ns + 2,
-            When::After,
-            &["prices.csv", "store.duckdb"],
-        ));
+        self.events.push(survey(self.t_ns + 2, When::After, &["prices.csv", "store.duckdb"]));
     }
 
     fn train(&mut self, window: u32, turns: &[Turn], victim: Option<usize>) {
@@ -297,8 +262,7 @@ impl World {
             Outcome::Unknown => turn.happened,
         };
         if happened {
-            self.rows
-                .extend(turn.keys.iter().map(|key| (*key, content)));
+            self.rows.extend(turn.keys.iter().map(|key| (*key, content)));
         }
         op
     }
@@ -307,19 +271,10 @@ impl World {
         let (process, lease) = (TRAINING[victim], self.number());
         let writer = format!("{process}/0");
         self.record(|t_ns| taken(t_ns, &writer, lease, Mode::Write));
-        self.publish(
-            &writer,
-            &Turn {
-                outcome: Outcome::Unknown,
-                ..turn.clone()
-            },
-        );
+        self.publish(&writer, &Turn { outcome: Outcome::Unknown, ..turn.clone() });
         self.killed = Some(victim);
         // The other process has the lock before anybody has waited for the dead one.
-        self.turn(&Turn {
-            actor: 2 * (1 - victim),
-            ..turn.clone()
-        });
+        self.turn(&Turn { actor: 2 * (1 - victim), ..turn.clone() });
         self.record(|t_ns| ended(t_ns, process, None));
     }
 }

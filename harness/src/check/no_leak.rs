@@ -63,11 +63,7 @@ impl Check for NoLeak {
         let mut planted = history.clone();
         let events = planted.events.iter_mut().rev();
         let mut surveys = events.filter_map(|event| match &mut event.what {
-            What::Survey {
-                when: When::After,
-                files,
-                ..
-            } => Some(files),
+            What::Survey { when: When::After, files, .. } => Some(files),
             _ => None,
         });
         surveys.next()?.push("planted.duckdb.wal".to_owned());
@@ -86,26 +82,12 @@ struct Survey<'h> {
 
 impl<'h> Survey<'h> {
     fn last(history: &'h History, wanted: When) -> Option<Self> {
-        let mut surveys = history
-            .events
-            .iter()
-            .rev()
-            .filter_map(|event| match &event.what {
-                What::Survey {
-                    when,
-                    descriptors,
-                    locks,
-                    processes,
-                    files,
-                } if *when == wanted => Some(Self {
-                    event,
-                    descriptors,
-                    locks,
-                    processes,
-                    files,
-                }),
-                _ => None,
-            });
+        let mut surveys = history.events.iter().rev().filter_map(|event| match &event.what {
+            What::Survey { when, descriptors, locks, processes, files } if *when == wanted => {
+                Some(Self { event, descriptors, locks, processes, files })
+            }
+            _ => None,
+        });
         surveys.next()
     }
 }
@@ -184,13 +166,7 @@ mod tests {
         let mut before = survey(1, When::Before, &[]);
         let mut after = survey(9, When::After, &[]);
         for (event, held) in [(&mut before, 1), (&mut after, 2)] {
-            if let What::Survey {
-                descriptors,
-                locks,
-                processes,
-                ..
-            } = &mut event.what
-            {
+            if let What::Survey { descriptors, locks, processes, .. } = &mut event.what {
                 *descriptors = vec!["run/history.jsonl".to_owned(); held];
                 *locks = vec!["POSIX WRITE run/store.duckdb".to_owned(); held];
                 *processes = vec![4711; held];
@@ -227,22 +203,13 @@ mod tests {
             run(None).because,
             ["training-1 started at 3 ns as process 101 and never ended"]
         );
-        assert_eq!(
-            run(Some(ended(8, "training-1", None))).verdict,
-            Verdict::Holds
-        );
+        assert_eq!(run(Some(ended(8, "training-1", None))).verdict, Verdict::Holds);
     }
 
     #[test]
     fn a_run_that_was_not_surveyed_twice_says_nothing() {
-        assert_eq!(
-            judge(vec![survey(1, When::Before, &[])]).verdict,
-            Verdict::Unknown
-        );
-        assert_eq!(
-            judge(vec![survey(9, When::After, &["a.wal"])]).verdict,
-            Verdict::Unknown
-        );
+        assert_eq!(judge(vec![survey(1, When::Before, &[])]).verdict, Verdict::Unknown);
+        assert_eq!(judge(vec![survey(9, When::After, &["a.wal"])]).verdict, Verdict::Unknown);
     }
 
     #[test]

@@ -106,12 +106,7 @@ impl<'h> Visible<'h> {
                 published.entry(key).or_default().push(publish);
             }
         }
-        Some(Self {
-            index,
-            event,
-            rows,
-            published,
-        })
+        Some(Self { index, event, rows, published })
     }
 
     fn publishes_of(&self, key: &str) -> &[Publish<'h>] {
@@ -130,19 +125,15 @@ impl<'h> Visible<'h> {
     /// Why that row cannot be there.
     fn objection(&self, row: &Row) -> Option<String> {
         let publishes = self.publishes_of(&row.key);
-        let mut candidates = publishes
-            .iter()
-            .filter(|publish| publish.content == row.content)
-            .peekable();
+        let mut candidates =
+            publishes.iter().filter(|publish| publish.content == row.content).peekable();
         if candidates.peek().is_none() {
             return Some("which nobody published".to_owned());
         }
         let last = last_acked(publishes)?;
         // Only an acknowledged publish has surely ended.
         let is_replaced = |publish: &Publish<'_>| {
-            publish
-                .acked_ns
-                .is_some_and(|ended_ns| ended_ns < last.started_ns)
+            publish.acked_ns.is_some_and(|ended_ns| ended_ns < last.started_ns)
         };
         candidates.all(is_replaced).then(|| {
             let (actor, started_ns) = (last.actor, last.started_ns);
@@ -153,9 +144,7 @@ impl<'h> Visible<'h> {
 
 /// The acknowledged publish that began last.
 fn last_acked<'p, 'h>(publishes: &'p [Publish<'h>]) -> Option<&'p Publish<'h>> {
-    let acked = publishes
-        .iter()
-        .filter(|publish| publish.acked_ns.is_some());
+    let acked = publishes.iter().filter(|publish| publish.acked_ns.is_some());
     acked.max_by_key(|publish| publish.started_ns)
 }
 
@@ -194,11 +183,7 @@ fn operations(events: &[Event]) -> Vec<Operation<'_>> {
         match &event.what {
             What::PublishStarted { op, rows } => {
                 running.insert((&event.actor, *op), operations.len());
-                operations.push(Operation {
-                    started: event,
-                    rows,
-                    end: None,
-                });
+                operations.push(Operation { started: event, rows, end: None });
             }
             What::PublishEnded { op, outcome } => {
                 if let Some(index) = running.remove(&(event.actor.as_str(), *op)) {
@@ -248,10 +233,8 @@ mod tests {
         assert_eq!((finding.verdict, finding.count), (Verdict::Violated, 1));
         assert_eq!(
             finding.because,
-            [
-                "training-0/0 published row 00000000000000000000000000000001 at 10 ns, \
-              it was acknowledged and is gone"
-            ]
+            ["training-0/0 published row 00000000000000000000000000000001 at 10 ns, \
+              it was acknowledged and is gone"]
         );
         assert_eq!(lost_rows(&history(events.concat())), Some(1));
     }
@@ -259,30 +242,22 @@ mod tests {
     #[test]
     fn a_row_that_nobody_published_is_a_phantom() {
         let phantom = |seen: &[Row]| {
-            judge(&[
-                publish(10..20, ALICE, 1, &[row(1, 7)], Some(Ok)),
-                visible(50, seen),
-            ])
+            judge(&[publish(10..20, ALICE, 1, &[row(1, 7)], Some(Ok)), visible(50, seen)])
         };
         let other_key = phantom(&[row(1, 7), row(2, 7)]);
         assert_eq!((other_key.verdict, other_key.count), (Verdict::Violated, 1));
         let other_content = phantom(&[row(1, 8)]);
         assert_eq!(
             other_content.because,
-            [
-                "coordinator saw row 00000000000000000000000000000001 = 0000000000000008 at 50 ns, \
-              which nobody published"
-            ]
+            ["coordinator saw row 00000000000000000000000000000001 = 0000000000000008 at 50 ns, \
+              which nobody published"]
         );
     }
 
     #[test]
     fn the_row_of_a_failed_publish_is_a_phantom() {
         let failed = |seen: &[Row]| {
-            judge(&[
-                publish(10..20, ALICE, 1, &[row(1, 7)], Some(Failed)),
-                visible(50, seen),
-            ])
+            judge(&[publish(10..20, ALICE, 1, &[row(1, 7)], Some(Failed)), visible(50, seen)])
         };
         assert_eq!(failed(&[]).verdict, Verdict::Holds);
         assert_eq!(failed(&[row(1, 7)]).verdict, Verdict::Violated);
@@ -312,10 +287,8 @@ mod tests {
         assert_eq!((finding.verdict, finding.count), (Verdict::Violated, 1));
         assert_eq!(
             finding.because,
-            [
-                "coordinator saw row 00000000000000000000000000000001 = 0000000000000007 at 50 ns, \
-              which the acknowledged publish of training-1/0 at 21 ns had replaced"
-            ]
+            ["coordinator saw row 00000000000000000000000000000001 = 0000000000000007 at 50 ns, \
+              which the acknowledged publish of training-1/0 at 21 ns had replaced"]
         );
     }
 
@@ -344,11 +317,7 @@ mod tests {
 
     #[test]
     fn a_publish_nobody_can_tell_of_may_come_after_an_acknowledged_one() {
-        for (seen, verdict) in [
-            (7, Verdict::Holds),
-            (8, Verdict::Holds),
-            (9, Verdict::Violated),
-        ] {
+        for (seen, verdict) in [(7, Verdict::Holds), (8, Verdict::Holds), (9, Verdict::Violated)] {
             let finding = judge(&[
                 publish(10..20, ALICE, 1, &[row(1, 7)], Some(Unknown)),
                 publish(30..40, BOB, 1, &[row(1, 8)], Some(Ok)),
@@ -360,10 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_acknowledged_after_the_last_look_need_not_have_been_seen() {
-        let finding = judge(&[
-            publish(40..60, ALICE, 1, &[row(1, 7)], Some(Ok)),
-            visible(50, &[]),
-        ]);
+        let finding = judge(&[publish(40..60, ALICE, 1, &[row(1, 7)], Some(Ok)), visible(50, &[])]);
         assert_eq!(finding.verdict, Verdict::Holds);
     }
 
@@ -380,19 +346,13 @@ mod tests {
     #[test]
     fn a_history_without_a_last_look_says_nothing() {
         let events = publish(10..20, ALICE, 1, &[row(1, 7)], Some(Ok));
-        assert_eq!(
-            judge(std::slice::from_ref(&events)).verdict,
-            Verdict::Unknown
-        );
+        assert_eq!(judge(std::slice::from_ref(&events)).verdict, Verdict::Unknown);
         assert_eq!(lost_rows(&history(events)), None);
     }
 
     #[test]
     fn no_defect_is_planted_where_nothing_acknowledged_is_there() {
-        let in_flight = [
-            publish(10..20, ALICE, 1, &[row(1, 7)], None),
-            visible(50, &[row(1, 7)]),
-        ];
+        let in_flight = [publish(10..20, ALICE, 1, &[row(1, 7)], None), visible(50, &[row(1, 7)])];
         assert_eq!(NoLostCommit.plant(&history(in_flight.concat())), None);
     }
 }

@@ -97,10 +97,7 @@ mod tests {
             returned(30, "training-1/0", 1),
         ]);
         assert_eq!(finding.verdict, Verdict::Holds);
-        assert_eq!(
-            finding.message,
-            "0 of 2 leases began while one was held that excludes them"
-        );
+        assert_eq!(finding.message, "0 of 2 leases began while one was held that excludes them");
     }
 
     #[test]
@@ -187,9 +184,7 @@ mod tests {
         assert_eq!(judge(events.clone()).verdict, Verdict::Violated);
 
         let mut events = events;
-        let conflict = crate::history::What::Conflict {
-            message: "still here".to_owned(),
-        };
+        let conflict = crate::history::What::Conflict { message: "still here".to_owned() };
         events.push(at(16, "training-0/1", conflict));
         events.push(ended(30, "training-0", None));
         assert_eq!(judge(events).verdict, Verdict::Violated);
@@ -197,10 +192,8 @@ mod tests {
 
     #[test]
     fn the_planted_intruder_is_of_another_process_if_there_is_one() {
-        let mut alone = history(vec![
-            taken(10, "training-0/0", 1, Write),
-            returned(20, "training-0/0", 1),
-        ]);
+        let mut alone =
+            history(vec![taken(10, "training-0/0", 1, Write), returned(20, "training-0/0", 1)]);
         let intrusion = |history: &History| {
             let planted = OneWriter.plant(history).unwrap();
             OneWriter.judge(&planted).because
@@ -220,15 +213,9 @@ mod tests {
 
     #[test]
     fn no_defect_is_planted_where_no_write_lease_has_an_inside() {
-        let read_only = vec![
-            taken(10, "training-0/0", 1, Read),
-            returned(20, "training-0/0", 1),
-        ];
+        let read_only = vec![taken(10, "training-0/0", 1, Read), returned(20, "training-0/0", 1)];
         assert_eq!(OneWriter.plant(&history(read_only)), None);
-        let too_short = vec![
-            taken(10, "training-0/0", 1, Write),
-            returned(11, "training-0/0", 1),
-        ];
+        let too_short = vec![taken(10, "training-0/0", 1, Write), returned(11, "training-0/0", 1)];
         assert_eq!(OneWriter.plant(&history(too_short)), None);
     }
 

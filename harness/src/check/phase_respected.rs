@@ -105,10 +105,7 @@ mod tests {
             left(40, "training-0", Training, 1),
         ]);
         assert_eq!(finding.verdict, Verdict::Holds);
-        assert_eq!(
-            finding.message,
-            "training met evaluation 0 times in 1 evaluation phases"
-        );
+        assert_eq!(finding.message, "training met evaluation 0 times in 1 evaluation phases");
     }
 
     #[test]

@@ -131,8 +131,7 @@ impl<'h> Tracker<'h> {
 
     fn finish(mut self, to_ns: u64) -> Vec<Span<'h>> {
         let open = self.open.into_iter();
-        self.closed
-            .extend(open.map(|(span, _)| Span { to_ns, ..span }));
+        self.closed.extend(open.map(|(span, _)| Span { to_ns, ..span }));
         self.closed
     }
 }
@@ -151,9 +150,7 @@ pub(super) fn clashes<'s, 'h>(
     let mut longest: Vec<&Span<'h>> = Vec::new();
     let mut clashes = Vec::new();
     for span in &*spans {
-        let held = longest
-            .iter()
-            .filter(|earlier| span.from_ns < earlier.to_ns);
+        let held = longest.iter().filter(|earlier| span.from_ns < earlier.to_ns);
         let excluding = held.filter(|earlier| excludes(earlier, span));
         if let Some(earlier) = excluding.max_by_key(|earlier| earlier.to_ns) {
             clashes.push((*earlier, span));
@@ -186,18 +183,10 @@ pub(super) fn with_write_lease(
         _ => None,
     });
     let lease = leases.max().map_or(0, |last| last.saturating_add(1));
-    let taken = What::LeaseTaken {
-        lease,
-        mode: Mode::Write,
-        waited_ns: 0,
-    };
+    let taken = What::LeaseTaken { lease, mode: Mode::Write, waited_ns: 0 };
     let mut planted = history.clone();
     for (t_ns, what) in [(from_ns, taken), (to_ns, What::LeaseReturned { lease })] {
-        planted.events.push(Event {
-            t_ns,
-            actor: actor.to_owned(),
-            what,
-        });
+        planted.events.push(Event { t_ns, actor: actor.to_owned(), what });
     }
     planted.sort();
     Some(planted)

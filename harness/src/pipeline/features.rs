@@ -1,4 +1,4 @@
-//! Features of one ticker and one block of sessions, by `DuckDB`'s window functions.
+//! Features of one ticker and one block of sessions, by DuckDB's window functions.
 //!
 //! [`compute`] runs one SQL statement. Its windows end at the current row, so a feature knows no
 //! later session; their frames are counted in rows and ordered by session, so the order of summing is
@@ -187,16 +187,16 @@ pub enum FeaturesError {
     /// A label that looks nowhere.
     #[error("compute features: a label over 0 sessions is always 0; look at least 1 session ahead")]
     NoLabel,
-    /// `DuckDB` failed.
+    /// DuckDB failed.
     #[error(
-        "compute features of `{ticker}` in block {block}: {source}; load the table `price` first"
+        "compute features of `{ticker}` in block {block}: {source}; is the table `price` loaded?"
     )]
     Database {
         /// As asked for.
         ticker: String,
         /// As asked for.
         block: u32,
-        /// What `DuckDB` says.
+        /// What DuckDB says.
         source: duckdb::Error,
     },
 }
@@ -206,7 +206,7 @@ pub enum FeaturesError {
 ///
 /// It reads the sessions from [`LOOKBACK`] before the block to `label_sessions` after it, and the
 /// result depends on nothing else: not on other tickers, not on earlier or later sessions. The caller
-/// sets `threads = 1`, for with several `DuckDB` may sum in another order.
+/// sets `threads = 1`, for with several DuckDB may sum in another order.
 ///
 /// A ticker without a full look-back at a session has no row there. A ticker that the table does not
 /// have has no rows at all: a block of nothing is an answer.

@@ -16,7 +16,7 @@ const TRIANGLE: usize = N * (N + 1) / 2;
 
 /// Less than this part of a sum is what rounding leaves of 0: a feature whose variance is so small
 /// beside its mean square is constant, and one that others explain but for so little depends on them.
-const ROUNDING: f64 = 1e-12;
+const ROUNDING: f64 = 1e-10;
 
 /// Sums over rows with a label: their number, and the sums of features x, label y and all their
 /// products.
@@ -108,7 +108,7 @@ impl Gram {
     pub fn merge(parts: &[Self]) -> Self {
         let mut whole = Self::empty();
         for part in parts {
-            whole.count += part.count;
+            whole.count = whole.count.saturating_add(part.count); // counts may come from stored bytes
             for (sum, term) in whole.sums_mut().zip(part.sums()) {
                 *sum += term;
             }

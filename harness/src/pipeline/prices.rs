@@ -3,7 +3,7 @@
 //! The file has the columns `Ticker,Date,Open,High,Low,Close,Volume,Adj Close`, in plain cells
 //! without quotes, and may be compressed with gzip. The table is
 //! `price(ticker VARCHAR, session UINTEGER, date DATE, open, high, low, close, volume DOUBLE)`,
-//! ordered by ticker and session, so that `DuckDB` skips the row groups of other tickers.
+//! ordered by ticker and session, so that DuckDB skips the row groups of other tickers.
 //!
 //! `Adj Close` is not loaded. It folds in every split and dividend up to the day the file was made:
 //! AAPL's factor in 2000 is 0.032 because of splits after 2013, so whoever computes from it looks
@@ -11,11 +11,11 @@
 //!
 //! # How the file is read
 //!
-//! As lines, cut at the commas and cast in SQL. `DuckDB`'s own CSV columns would do the casts, but skip
+//! As lines, cut at the commas and cast in SQL. DuckDB's own CSV columns would do the casts, but skip
 //! blank lines without counting them, turn the date `infinity` into 1900-01-01, and let `nan` pass as
 //! a number. Here every broken line has its true number, and one place says what a good line is.
 //!
-//! A gzip file that was cut off is read as far as it goes, for `DuckDB` does not check its end: the
+//! A gzip file that was cut off is read as far as it goes, for DuckDB does not check its end: the
 //! loss shows only as a broken last line, or not at all.
 
 use std::fmt::Display;
@@ -114,7 +114,7 @@ pub enum PricesError {
     Unreadable {
         /// The path as given.
         file: PathBuf,
-        /// What the system or `DuckDB` says.
+        /// What the system or DuckDB says.
         message: String,
     },
     /// It has other columns.
@@ -180,7 +180,7 @@ pub enum PricesError {
     /// An empty list of tickers was asked for.
     #[error("load prices: the list of tickers is empty; name at least one, or ask for all")]
     NoTickers,
-    /// `DuckDB` failed otherwise.
+    /// DuckDB failed otherwise.
     #[error("keep prices in the table `price`: {0}")]
     Database(#[from] duckdb::Error),
 }
@@ -198,7 +198,7 @@ pub enum PricesError {
 ///   its column wants, a price that is not positive, or a ticker and date that came before.
 /// * [`PricesError::NoneSince`] if a ticker that was asked for has no price since `from`, or no ticker
 ///   has.
-/// * [`PricesError::Database`] if `DuckDB` fails, for example because there is a table `price`.
+/// * [`PricesError::Database`] if DuckDB fails, for example because there is a table `price`.
 /// * The others, as they say.
 pub fn load(
     connection: &Connection,
@@ -258,12 +258,12 @@ fn load_lines(
     Ok(())
 }
 
-/// `DuckDB` takes a path for a pattern; in brackets a character stands for itself.
+/// DuckDB takes a path for a pattern; in brackets a character stands for itself.
 fn literal(path: &str) -> String {
     path.replace('[', "[[]").replace('*', "[*]").replace('?', "[?]")
 }
 
-/// `DuckDB` also reads `2000-3-1` and `infinity` as dates.
+/// DuckDB also reads `2000-3-1` and `infinity` as dates.
 fn check_from(connection: &Connection, from: &str) -> Result<(), PricesError> {
     let is_day: bool = connection.query_row(
         r"SELECT coalesce(regexp_full_match($1, '\d{4}-\d\d-\d\d')
@@ -342,7 +342,7 @@ fn choose(
     Ok(asked.to_vec())
 }
 
-/// `DuckDB` adds advice about options of its reader, which are not the user's to set.
+/// DuckDB adds advice about options of its reader, which are not the user's to set.
 fn unreadable(csv: &Path, cause: impl Display) -> PricesError {
     let text = cause.to_string();
     let told = text.split("Possible").next().unwrap_or(&text);

@@ -22,11 +22,7 @@ fn scenario() -> Scenario {
         suites: vec!["ci".to_owned()],
         mode: Mode::Free,
         drivers: vec![crate::scenario::Driver::Managed],
-        data: Data {
-            prices: "prices.csv".into(),
-            from: "2009-01-02".to_owned(),
-            tickers: None,
-        },
+        data: Data { prices: "prices.csv".into(), from: "2009-01-02".to_owned(), tickers: None },
         windows: Windows {
             mode: WindowMode::Rolling,
             count: 3,
@@ -47,17 +43,11 @@ fn scenario() -> Scenario {
 /// A market whose tickers are first traded at those positions.
 fn market(sessions: u32, listed: &[u32]) -> Market {
     let date = |session| format!("day {session:04}");
-    let tickers = listed
-        .iter()
-        .enumerate()
-        .map(|(index, first_session)| Ticker {
-            name: format!("T{index:02}"),
-            first_session: *first_session,
-        });
-    Market {
-        sessions: (0..sessions).map(date).collect(),
-        tickers: tickers.collect(),
-    }
+    let tickers = listed.iter().enumerate().map(|(index, first_session)| Ticker {
+        name: format!("T{index:02}"),
+        first_session: *first_session,
+    });
+    Market { sessions: (0..sessions).map(date).collect(), tickers: tickers.collect() }
 }
 
 fn ticker(step: &Step) -> &str {
@@ -108,10 +98,7 @@ fn the_last_windows_are_run_in_order() {
     let windows: Vec<&Window> = plan.windows.iter().map(|window| &window.window).collect();
     let ids: Vec<u32> = windows.iter().map(|window| window.id).collect();
     assert_eq!(ids, [5, 6, 7]);
-    assert_eq!(
-        (windows[2].train.clone(), windows[2].eval.clone()),
-        (105..165, 171..186)
-    );
+    assert_eq!((windows[2].train.clone(), windows[2].eval.clone()), (105..165, 171..186));
 }
 
 #[test]
@@ -125,32 +112,22 @@ fn a_range_that_begins_inside_a_block_needs_that_block() {
 fn a_ticker_waits_for_a_window_whose_whole_training_range_it_was_traded_in() {
     let mut scenario = scenario();
     scenario.windows.count = 2;
-    let windows = plan(&scenario, &market(200, &[0, 0]), Seed(1))
-        .unwrap()
-        .windows;
+    let windows = plan(&scenario, &market(200, &[0, 0]), Seed(1)).unwrap().windows;
     let second_train_start = windows[1].window.train.start;
-    for (listed, windows_of_it) in [
-        (second_train_start - 15, 2),
-        (second_train_start, 1),
-        (second_train_start + 1, 0),
-    ] {
+    for (listed, windows_of_it) in
+        [(second_train_start - 15, 2), (second_train_start, 1), (second_train_start + 1, 0)]
+    {
         let plan = plan(&scenario, &market(200, &[0, listed]), Seed(1)).unwrap();
         let takes_part =
             |window: &&WindowPlan| all_steps(window).iter().any(|step| ticker(step) == "T01");
-        assert_eq!(
-            plan.windows.iter().filter(takes_part).count(),
-            windows_of_it
-        );
+        assert_eq!(plan.windows.iter().filter(takes_part).count(), windows_of_it);
     }
 }
 
 #[test]
 fn a_short_calendar_is_refused_with_what_is_needed() {
-    let refused = |sessions| {
-        plan(&scenario(), &market(sessions, &[0]), Seed(1))
-            .unwrap_err()
-            .to_string()
-    };
+    let refused =
+        |sessions| plan(&scenario(), &market(sessions, &[0]), Seed(1)).unwrap_err().to_string();
     assert_eq!(
         refused(80),
         "plan `fixture`: the first window needs 81 sessions, there are 80 since 2009-01-02; \
@@ -181,25 +158,14 @@ fn a_window_that_nobody_was_traded_in_is_refused() {
 }
 
 fn worlds() -> impl Strategy<Value = (Scenario, Market)> {
-    let lengths = (
-        1..30_u32,
-        1..90_u32,
-        1..30_u32,
-        1..30_u32,
-        1..8_u32,
-        0..4_u32,
-    );
+    let lengths = (1..30_u32, 1..90_u32, 1..30_u32, 1..30_u32, 1..8_u32, 0..4_u32);
     let workers = (1..4_u32, 1..4_u32, 1..4_u32, 1..4_u32);
     let listed = prop::collection::vec(0..120_u32, 0..7);
     (lengths, workers, listed, 1..5_u32, any::<bool>()).prop_map(
         |((block, train, eval, step, label, embargo), workers, mut listed, count, rolling)| {
             let mut scenario = scenario();
             scenario.windows = Windows {
-                mode: if rolling {
-                    WindowMode::Rolling
-                } else {
-                    WindowMode::Expanding
-                },
+                mode: if rolling { WindowMode::Rolling } else { WindowMode::Expanding },
                 count,
                 block_sessions: block,
                 train_sessions: train,
@@ -310,10 +276,7 @@ fn the_order_of_the_market_does_not_matter() {
     let market = market(200, &[0; 8]);
     let mut reversed = market.clone();
     reversed.tickers.reverse();
-    assert_eq!(
-        plan(&scenario(), &market, Seed(1)),
-        plan(&scenario(), &reversed, Seed(1))
-    );
+    assert_eq!(plan(&scenario(), &market, Seed(1)), plan(&scenario(), &reversed, Seed(1)));
 }
 
 #[test]

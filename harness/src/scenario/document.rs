@@ -183,17 +183,11 @@ impl<'d> Section<'d> {
 
     /// The value of that key, if there is one.
     pub(super) fn optional(&self, key: &str) -> Option<Item<'d>> {
-        self.table
-            .get(key)
-            .map(|value| Item::new(self.source, self.path_of(key), value))
+        self.table.get(key).map(|value| Item::new(self.source, self.path_of(key), value))
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn refuse_all_but(&self, known: &[&str]) -> Result<(), ScenarioError> {
@@ -226,12 +220,7 @@ pub(super) struct Item<'d> {
 
 impl<'d> Item<'d> {
     fn new(source: &'d Source<'d>, path: String, value: &'d Spanned<DeValue<'d>>) -> Self {
-        Self {
-            source,
-            path,
-            at: value.span().start,
-            value: Some(value.get_ref()),
-        }
+        Self { source, path, at: value.span().start, value: Some(value.get_ref()) }
     }
 
     /// The error that this value is not what was expected.
@@ -271,11 +260,7 @@ impl<'d> Item<'d> {
         let array = self.value.and_then(DeValue::as_array);
         let array = array.filter(|array| !array.is_empty());
         let mut values = Vec::new();
-        for (index, value) in array
-            .ok_or_else(|| self.wrong(expected))?
-            .iter()
-            .enumerate()
-        {
+        for (index, value) in array.ok_or_else(|| self.wrong(expected))?.iter().enumerate() {
             let item = Item::new(self.source, format!("{}[{index}]", self.path), value);
             let value = read(&item)?;
             if values.contains(&value) {
@@ -304,10 +289,7 @@ impl<'d> Item<'d> {
         let text = self.value.and_then(DeValue::as_str);
         let chosen = choices.iter().find(|(name, _)| text == Some(name));
         chosen.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<String> = choices
-                .iter()
-                .map(|(name, _)| format!("{name:?}"))
-                .collect();
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
             self.wrong(names.join(" or "))
         })
     }
@@ -319,11 +301,7 @@ impl<'d> Item<'d> {
             .and_then(|digits| u32::from_str_radix(digits.as_str(), digits.radix()).ok())
             .filter(|number| bounds.contains(number))
             .ok_or_else(|| {
-                self.wrong(format!(
-                    "an integer from {} to {}",
-                    bounds.start(),
-                    bounds.end()
-                ))
+                self.wrong(format!("an integer from {} to {}", bounds.start(), bounds.end()))
             })
     }
 

@@ -68,14 +68,9 @@ fn refused(old: &str, new: &str) -> String {
 
 #[test]
 fn a_good_scenario_is_read_as_it_stands() {
-    let mut retrying = Expect {
-        conflicts_min: Some(1),
-        recomputes_min: Some(2),
-        ..Expect::default()
-    };
-    retrying
-        .checks
-        .insert("phase_respected".to_owned(), Verdict::Violated);
+    let mut retrying =
+        Expect { conflicts_min: Some(1), recomputes_min: Some(2), ..Expect::default() };
+    retrying.checks.insert("phase_respected".to_owned(), Verdict::Violated);
     let mut managed = Expect {
         surfaced_errors_max: Some(0),
         lost_rows_max: Some(0),
@@ -83,9 +78,7 @@ fn a_good_scenario_is_read_as_it_stands() {
         hit_ratio_published_min: Some(0.5),
         ..Expect::default()
     };
-    managed
-        .checks
-        .insert("one_writer".to_owned(), Verdict::Holds);
+    managed.checks.insert("one_writer".to_owned(), Verdict::Holds);
     assert_eq!(
         parse(GOOD).unwrap(),
         Scenario {
@@ -109,14 +102,8 @@ fn a_good_scenario_is_read_as_it_stands() {
                 label_sessions: 5,
                 embargo_sessions: 0,
             },
-            training: Workers {
-                processes: 8,
-                threads: 16
-            },
-            evaluation: Workers {
-                processes: 1,
-                threads: 1
-            },
+            training: Workers { processes: 8, threads: 16 },
+            evaluation: Workers { processes: 1, threads: 1 },
             model: Model { ridge: 1.0 },
             expect: BTreeMap::from([(Driver::Retrying, retrying), (Driver::Managed, managed)]),
         }
@@ -130,10 +117,7 @@ fn a_check_is_expected_to_hold_unless_the_scenario_says_otherwise() {
     assert_eq!(expect.verdict("phase_respected"), Verdict::Violated);
     assert_eq!(expect.verdict("no_leak"), Verdict::Holds);
     assert_eq!(scenario.expect(Driver::Naive), Expect::default());
-    assert_eq!(
-        scenario.expect(Driver::Naive).verdict("one_writer"),
-        Verdict::Holds
-    );
+    assert_eq!(scenario.expect(Driver::Naive).verdict("one_writer"), Verdict::Holds);
 }
 
 #[test]
@@ -148,10 +132,7 @@ fn the_tickers_and_the_expectations_may_be_left_out() {
 fn the_shipped_scenarios_are_good() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
     let demo = Scenario::read(&shipped.join("demo.toml")).unwrap();
-    assert_eq!(
-        (demo.id.as_str(), demo.suites),
-        ("demo", vec!["demo".to_owned()])
-    );
+    assert_eq!((demo.id.as_str(), demo.suites), ("demo", vec!["demo".to_owned()]));
     assert_eq!(demo.drivers, Driver::ALL);
     let naive = &demo.expect[&Driver::Naive];
     assert_eq!(naive.verdict("phase_respected"), Verdict::Violated);
@@ -159,11 +140,7 @@ fn the_shipped_scenarios_are_good() {
     assert_eq!(smoke.id, "smoke");
     assert_eq!(smoke.suites, ["smoke", "ci"]);
     assert_eq!(smoke.drivers, [Driver::Managed]);
-    assert!(
-        smoke.data.prices.is_file(),
-        "{}",
-        smoke.data.prices.display()
-    );
+    assert!(smoke.data.prices.is_file(), "{}", smoke.data.prices.display());
 }
 
 #[test]
@@ -173,10 +150,7 @@ fn a_file_that_is_not_there_or_not_a_file_is_named() {
         refused("no/such.toml"),
         "no/such.toml: expected a scenario file, found no such file"
     );
-    assert_eq!(
-        refused("/"),
-        "/: expected a scenario file, found a directory"
-    );
+    assert_eq!(refused("/"), "/: expected a scenario file, found a directory");
 }
 
 #[test]
@@ -190,10 +164,7 @@ fn a_file_that_is_empty_or_not_text_is_refused() {
     }
     let bytes = b"format = 1\nid = \"\xc3\xa4\xff\"\n";
     let error = Scenario::parse(Path::new("scenarios/x.toml"), bytes).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "scenarios/x.toml:2:8: expected UTF-8 text, found the byte 0xff"
-    );
+    assert_eq!(error.to_string(), "scenarios/x.toml:2:8: expected UTF-8 text, found the byte 0xff");
 }
 
 #[test]
@@ -204,16 +175,8 @@ fn a_file_that_is_not_toml_is_refused_with_what_the_parser_says() {
             "id = demo",
             "2:6: not TOML: string values must be quoted, expected literal string",
         ),
-        (
-            "[model]",
-            "[model",
-            "31:7: not TOML: unclosed table, expected `]`",
-        ),
-        (
-            "count = 8",
-            "count = 8\ncount = 9",
-            "16:1: not TOML: duplicate key",
-        ),
+        ("[model]", "[model", "31:7: not TOML: unclosed table, expected `]`"),
+        ("count = 8", "count = 8\ncount = 9", "16:1: not TOML: duplicate key"),
     ] {
         assert_eq!(refused(old, new), format!("scenarios/x.toml:{error}"));
     }
@@ -239,10 +202,7 @@ fn a_value_out_of_bounds_is_refused() {
          expected an integer from 0 to 1000000000, found 99999999999999999999"
     );
     assert_eq!(
-        refused(
-            "hit_ratio_published_min = 0.5",
-            "hit_ratio_published_min = 1.01"
-        ),
+        refused("hit_ratio_published_min = 0.5", "hit_ratio_published_min = 1.01"),
         "scenarios/x.toml:43:27: expect.managed.hit_ratio_published_min: \
          expected a number from 0 to 1, found 1.01"
     );

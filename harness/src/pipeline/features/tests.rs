@@ -164,8 +164,10 @@ fn a_row_without_a_finite_feature_is_left_out() {
     assert_eq!(sessions, (630..649).collect::<Vec<_>>());
 
     let flat = "SET open = 9, high = 9, low = 9, close = 9";
-    let doubling = "SET open = 2.0 ** (session::INTEGER - 640), close = 2.0 ** (session::INTEGER - 640), \
-                    high = 2.0 ** (session::INTEGER - 639), low = 2.0 ** (session::INTEGER - 641)";
+    let doubling = "SET open = 2.0 ** (session::INTEGER - 640), \
+                    close = 2.0 ** (session::INTEGER - 640), \
+                    high = 2.0 ** (session::INTEGER - 639), \
+                    low = 2.0 ** (session::INTEGER - 641)";
     for undefined in [flat, doubling] {
         let connection = demo_database();
         change(&connection, &format!("UPDATE price {undefined} WHERE session BETWEEN 540 AND 680"));

@@ -1,0 +1,272 @@
+//! The command line: what can be asked for, and what is printed where. Text for people goes to standard error,
+//! data to standard output.
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reports::ExitCode;
+
+use crate::check::{self, Verdict};
+use crate::history::History;
+use crate::run::worker;
+use crate::scenario::Driver;
+use crate::seed::Seed;
+use crate::session::{self, Options};
+use crate::suite;
+
+/// Runs training and evaluation pipelines against real DuckDB files, and judges what happened.
+#[derive(Debug, Parser)]
+#[command(name = "harness", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run scenarios with a fixed seed (the default verb, of the suite `demo`).
+    Run(RunArgs),
+    /// Run the checks over a recorded history.
+    Check {
+        /// A file of `histories/`.
+        history: PathBuf,
+    },
+    /// Say who holds a database file or waits for it. Never opens the database.
+    Status {
+        /// The database file.
+        database: PathBuf,
+        /// Print JSON on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List scenarios and suites.
+    List,
+    /// Print the JSON Schema of report.json.
+    Schema,
+    /// What `run` starts as its child processes.
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Scenario files, suites (demo, smoke, ci, full), or parts of scenario ids.
+    #[arg(value_name = "SCENARIO.toml | SUITE | FILTER")]
+    scenarios: Vec<String>,
+    /// The same as naming the suite.
+    #[arg(long, value_name = "SUITE", value_parser = crate::scenario::SUITES)]
+    suite: Option<String>,
+    /// Only these of each scenario's drivers (repeatable).
+    #[arg(long, value_name = "DRIVER", value_parser = parse_driver)]
+    driver: Vec<Driver>,
+    /// What plans are drawn from: 0x and hexadecimal digits, or decimal.
+    #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
+    seed: Seed,
+    /// Where reports go.
+    #[arg(long, value_name = "DIR", default_value = "reports/out")]
+    output: PathBuf,
+    /// What the outcome is printed as.
+    #[arg(long, value_enum, default_value_t = MessageFormat::Human)]
+    message_format: MessageFormat,
+    /// Print nothing but failures.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log what the manager does (repeat for more).
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MessageFormat {
+    /// A table on standard error.
+    Human,
+    /// The report on standard output.
+    Json,
+}
+
+fn parse_driver(text: &str) -> Result<Driver, String> {
+    Driver::ALL
+        .into_iter()
+        .find(|driver| driver.name() == text)
+        .ok_or_else(|| "expected naive, retrying or managed".to_owned())
+}
+
+/// Does what the command line asks for.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.verb {
+        None => run(&cli.run),
+        Some(Verb::Run(run_args)) => run(&run_args),
+        Some(Verb::Check { history }) => judge(&history),
+        Some(Verb::Status { database, json }) => status(&database, json),
+        Some(Verb::List) => list(),
+        Some(Verb::Schema) => {
+            println!("{:#}", reports::schema());
+            ExitCode::Passed
+        }
+        Some(Verb::Worker) => ExitCode::from_code(worker::main()).unwrap_or(ExitCode::Internal),
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    log(args.verbose);
+    let words: Vec<String> = args.scenarios.iter().chain(&args.suite).cloned().collect();
+    let scenarios = match suite::choose(&suite::folder(), &words) {
+        Ok(scenarios) => scenarios,
+        Err(error) => return fail(&error, ExitCode::Usage),
+    };
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return fail(&error, ExitCode::Internal),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupted)) {
+            return fail(&error, ExitCode::Internal);
+        }
+    }
+    let people = !args.quiet && args.message_format == MessageFormat::Human;
+    let options = Options {
+        scenarios,
+        drivers: args.driver.clone(),
+        seed: args.seed,
+        output: args.output.clone(),
+        program,
+        progress: people && io::stderr().is_terminal() && std::env::var_os("CI").is_none(),
+        interrupted,
+    };
+    if people {
+        announce(&options);
+    }
+    match session::run(&options) {
+        Ok(done) => {
+            report(args, &done);
+            ExitCode::from_code(done.report.summary.exit_code).unwrap_or(ExitCode::Internal)
+        }
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+fn announce(options: &Options) {
+    for scenario in &options.scenarios {
+        eprintln!("{}: {}, seed {}", scenario.id, scenario.title, options.seed);
+    }
+}
+
+fn report(args: &RunArgs, done: &session::Session) {
+    let path = done.folder.join(reports::FILE_NAME);
+    if args.message_format == MessageFormat::Json {
+        match serde_json::to_string(&done.report) {
+            Ok(json) => println!("{json}"),
+            Err(error) => eprintln!("harness: print the report: {error}"),
+        }
+        return;
+    }
+    let good = done.report.summary.exit_code == ExitCode::Passed.code();
+    if !args.quiet || !good {
+        eprintln!("\n{}", reports::table(&done.report));
+        for scenario in &done.report.scenarios {
+            if let Some(failure) = &scenario.failure {
+                explain(&scenario.id, &scenario.driver, failure);
+            }
+        }
+        let canaries = done.report.summary.canaries;
+        eprintln!("canaries: {} planted, {} caught", canaries.planted, canaries.caught);
+        eprintln!("report:   {}", path.display());
+    }
+}
+
+fn explain(id: &str, driver: &str, failure: &reports::Failure) {
+    eprintln!("{id} on {driver}: failure {}", failure.fingerprint);
+    for reason in &failure.because {
+        eprintln!("  {reason}");
+    }
+    if let Some(command) = &failure.replay_command {
+        eprintln!("  run it again: {command}");
+    }
+}
+
+fn judge(path: &Path) -> ExitCode {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return fail(&format!("read `{}`: {error}", path.display()), ExitCode::Usage),
+    };
+    let history = match History::read(BufReader::new(file)) {
+        Ok(history) => history,
+        Err(error) => return fail(&format!("{}: {error}", path.display()), ExitCode::Usage),
+    };
+    let findings = check::all().map(|check| (check.id(), check.judge(&history)));
+    for (id, finding) in &findings {
+        println!("{id:16} {:9} {}", finding.verdict.to_string(), finding.message);
+        finding.because.iter().for_each(|reason| println!("{:26} {reason}", ""));
+    }
+    let found = |verdict| findings.iter().any(|(_, finding)| finding.verdict == verdict);
+    if found(Verdict::Violated) {
+        ExitCode::CheckFailed
+    } else if found(Verdict::Unknown) {
+        ExitCode::Inconclusive
+    } else {
+        ExitCode::Passed
+    }
+}
+
+fn status(database: &Path, json: bool) -> ExitCode {
+    if !database.exists() {
+        return fail(
+            &format!("look at `{}`: there is no such file; check the path", database.display()),
+            ExitCode::Usage,
+        );
+    }
+    match manager::holders(database) {
+        Ok(holders) if json => {
+            let path = database.to_string_lossy();
+            println!("{:#}", serde_json::json!({ "database": path, "holders": holders }));
+            ExitCode::Passed
+        }
+        Ok(holders) => {
+            if holders.is_empty() {
+                println!("nobody holds {} through the gate", database.display());
+            }
+            holders.iter().for_each(|holder| println!("{holder}"));
+            ExitCode::Passed
+        }
+        Err(error) => fail(&error, ExitCode::Internal),
+    }
+}
+
+fn list() -> ExitCode {
+    match suite::all(&suite::folder()) {
+        Ok(scenarios) => {
+            for scenario in scenarios {
+                let drivers: Vec<_> = scenario.drivers.iter().map(|driver| driver.name()).collect();
+                println!(
+                    "{:16} {:12} {:24} {}",
+                    scenario.id,
+                    scenario.suites.join(","),
+                    drivers.join(","),
+                    scenario.title
+                );
+            }
+            ExitCode::Passed
+        }
+        Err(error) => fail(&error, ExitCode::Usage),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
+    eprintln!("harness: {error}");
+    code
+}
+
+fn log(verbose: u8) {
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}

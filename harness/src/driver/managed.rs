@@ -1,0 +1,117 @@
+//! The manager: leases for each operation, phases that wait for each other, nothing held in between.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use manager::{
+    AccessMode, Config, FeatureSpec, FeatureStore, LeaseEvent, Lookup, Manager, Observer,
+    PhaseGuard, WritesInEvaluation,
+};
+use parking_lot::Mutex;
+
+use super::{Failed, Store};
+use crate::history::{Mode, Outcome, Role, Row, What};
+use crate::probe::{Probe, as_ns};
+
+/// See the module's header.
+pub(super) struct Managed {
+    manager: Manager,
+    store: FeatureStore,
+    phase: Mutex<Option<PhaseGuard>>,
+    probe: Probe,
+}
+
+pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
+    FeatureStore::open(&Manager::new(Config::default())?, path).map(|_| ())
+}
+
+pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
+    let manager = Manager::new(Config::default())?;
+    let lease = manager.read(path)?;
+    let mut statement = lease.prepare("SELECT lower(hex(key)), payload FROM flockgate_artefact")?;
+    let rows = statement.query_map([], |row| {
+        let payload: Vec<u8> = row.get(1)?;
+        Ok(Row { key: row.get(0)?, content: format!("{:016x}", crate::seed::fnv1a(&payload)) })
+    })?;
+    Ok(rows.collect::<manager::duckdb::Result<_>>()?)
+}
+
+impl Managed {
+    pub(super) fn open(path: &Path, role: Role, probe: Probe) -> Result<Self, manager::Error> {
+        let config = Config {
+            label: role.to_string(),
+            duckdb_threads: Some(1),
+            // An evaluator that misses computes and publishes, between the other evaluators' reads.
+            writes_in_evaluation: match role {
+                Role::Training => WritesInEvaluation::Refuse,
+                Role::Evaluation => WritesInEvaluation::Allow,
+            },
+            ..Config::default()
+        };
+        let manager = Manager::with_observer(config, Arc::new(Recording(probe.clone())))?;
+        let store = FeatureStore::open(&manager, path)?;
+        Ok(Self { manager, store, phase: Mutex::default(), probe })
+    }
+
+    fn surface(&self, error: &manager::Error) -> Failed {
+        let message = error.to_string();
+        self.probe.record(What::SurfacedError { message: message.clone() });
+        let unknown = matches!(error, manager::Error::UnknownOutcome { .. });
+        Failed { message, outcome: if unknown { Outcome::Unknown } else { Outcome::Failed } }
+    }
+}
+
+impl Store for Managed {
+    fn enter(&self, phase: Role) -> Result<(), Failed> {
+        let guard = match phase {
+            Role::Training => self.manager.training_phase(self.store.path()),
+            Role::Evaluation => self.manager.evaluation_phase(self.store.path()),
+        };
+        *self.phase.lock() = Some(guard.map_err(|error| self.surface(&error))?);
+        Ok(())
+    }
+
+    fn leave(&self) {
+        *self.phase.lock() = None;
+    }
+
+    fn get_many(&self, specs: &[FeatureSpec<'_>]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
+        let keys: Vec<_> = specs.iter().map(FeatureSpec::key).collect();
+        let found = self.store.get_many(&keys).map_err(|error| self.surface(&error))?;
+        Ok(found
+            .into_iter()
+            .map(|lookup| match lookup {
+                Lookup::Hit(payload) => Some(payload),
+                Lookup::Miss => None,
+            })
+            .collect())
+    }
+
+    fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<(), Failed> {
+        self.store.publish(artefacts).map(|_| ()).map_err(|error| self.surface(&error))
+    }
+}
+
+/// Turns what the manager tells into events.
+struct Recording(Probe);
+
+impl Observer for Recording {
+    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
+        self.0.record(match *event {
+            LeaseEvent::Taken { number, mode, waited } => What::LeaseTaken {
+                lease: number,
+                mode: match mode {
+                    AccessMode::ReadOnly => Mode::Read,
+                    AccessMode::ReadWrite => Mode::Write,
+                },
+                waited_ns: as_ns(waited),
+            },
+            LeaseEvent::Returned { number } => What::LeaseReturned { lease: number },
+            LeaseEvent::HeldOutside { text } => What::Conflict { message: text.to_owned() },
+            LeaseEvent::Paused { attempt, pause } => {
+                What::Retry { attempt, pause_ns: as_ns(pause) }
+            }
+            _ => return,
+        });
+    }
+}

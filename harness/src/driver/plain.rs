@@ -1,0 +1,88 @@
+//! What the drivers without a manager have in common: the table they made for themselves, and its SQL.
+
+use std::path::Path;
+
+use manager::duckdb::{self, AccessMode, Config, Connection, params_from_iter};
+use manager::{ErrorClass, FeatureSpec, Manager};
+
+use super::Failed;
+use crate::history::{Outcome, Row, What};
+use crate::probe::Probe;
+
+pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
+    // The creation is not what is compared, so it is done safely for everybody.
+    let manager = Manager::new(manager::Config::default())?;
+    manager.create(path, |new| -> Result<(), manager::Error> {
+        Ok(new.execute_batch(
+            "CREATE TABLE feature_cache (key VARCHAR NOT NULL, payload BLOB NOT NULL)",
+        )?)
+    })?;
+    Ok(())
+}
+
+pub(super) fn open(path: &Path, mode: AccessMode) -> duckdb::Result<Connection> {
+    Connection::open_with_flags(path, Config::default().access_mode(mode)?)
+}
+
+pub(super) fn get_many(
+    connection: &Connection,
+    specs: &[FeatureSpec<'_>],
+) -> duckdb::Result<Vec<Option<Vec<u8>>>> {
+    let keys: Vec<String> = specs.iter().map(|spec| spec.key().to_string()).collect();
+    let sql = format!(
+        "SELECT key, payload FROM feature_cache WHERE key IN ({})",
+        vec!["?"; keys.len()].join(", ")
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let found = statement
+        .query_map(params_from_iter(&keys), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<duckdb::Result<std::collections::HashMap<String, Vec<u8>>>>()?;
+    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+}
+
+pub(super) fn publish(
+    connection: &mut Connection,
+    artefacts: &[(&FeatureSpec<'_>, &[u8])],
+) -> duckdb::Result<()> {
+    let transaction = connection.transaction()?;
+    {
+        let mut insert = transaction.prepare(
+            "INSERT INTO feature_cache SELECT ?, ? WHERE NOT EXISTS (FROM feature_cache WHERE key = ?)",
+        )?;
+        for (spec, payload) in artefacts {
+            let key = spec.key().to_string();
+            insert.execute(duckdb::params![key, payload, key])?;
+        }
+    }
+    transaction.commit()
+}
+
+pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
+    let manager = Manager::new(manager::Config::default())?;
+    let lease = manager.read(path)?;
+    let mut statement = lease.prepare("SELECT key, payload FROM feature_cache")?;
+    let rows = statement.query_map([], |row| {
+        let payload: Vec<u8> = row.get(1)?;
+        Ok(Row { key: row.get(0)?, content: format!("{:016x}", crate::seed::fnv1a(&payload)) })
+    })?;
+    Ok(rows.collect::<duckdb::Result<_>>()?)
+}
+
+/// Whether an error says that another process holds the file; if so, it is recorded.
+pub(super) fn is_conflict(error: &duckdb::Error, probe: &Probe) -> bool {
+    let message = error.to_string();
+    let conflict = ErrorClass::of(&message) == ErrorClass::FileLocked;
+    if conflict {
+        probe.record(What::Conflict { message });
+    }
+    conflict
+}
+
+/// Records that an error has reached the pipeline's own code. A file that could not be opened was surely
+/// not written; of anything else these drivers cannot tell.
+pub(super) fn surface(error: &duckdb::Error, probe: &Probe) -> Failed {
+    let message = error.to_string();
+    let locked = ErrorClass::of(&message) == ErrorClass::FileLocked;
+    probe.record(What::SurfacedError { message: message.clone() });
+    Failed { message, outcome: if locked { Outcome::Failed } else { Outcome::Unknown } }
+}

@@ -1,0 +1,333 @@
+//! The coordinator: starts the workers of one driver, leads them through the plan phase by phase, and writes
+//! the history as it happens.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{self, Receiver, RecvTimeoutError};
+
+use super::process::{Output, Process};
+use super::protocol::{Command, Line, PhaseWork, Reply, Start};
+use super::survey;
+use crate::driver;
+use crate::history::{self, Event, Header, History, ReadError, Recorder, Role, What, When};
+use crate::plan::{Plan, Step, WindowPlan};
+use crate::probe;
+use crate::scenario::{Driver, Scenario};
+use crate::seed::Seed;
+
+/// How long a worker may take for one phase before it counts as stuck. Every wait inside it is shorter.
+const SILENCE_MAX: Duration = Duration::from_mins(3);
+/// How often a wait looks whether the run was interrupted.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Why a run did not come to its end. The history so far is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A worker said that it cannot go on.
+    #[error("{process}: {message}")]
+    Worker {
+        /// Its name.
+        process: String,
+        /// What it said.
+        message: String,
+    },
+    /// A worker ended outside the plan.
+    #[error(
+        "{process} ended in the middle of its work ({ending}); its last words are on standard error"
+    )]
+    Died {
+        /// Its name.
+        process: String,
+        /// How it ended.
+        ending: String,
+    },
+    /// A worker wrote something else than the protocol.
+    #[error("{process} wrote something on its pipe that is not a line of the protocol: `{line}`")]
+    Garbage {
+        /// Its name.
+        process: String,
+        /// What it wrote, cut.
+        line: String,
+    },
+    /// A worker said nothing for too long.
+    #[error("{process} did not answer for {SILENCE_MAX:?}; it was killed")]
+    Silent {
+        /// Its name.
+        process: String,
+    },
+    /// The run's folder or its files failed.
+    #[error("{action} `{}`: {source}; the run's folder needs space and has to be writable", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The store failed outside of any actor.
+    #[error(transparent)]
+    Store(#[from] manager::Error),
+    /// The history that was just written cannot be read.
+    #[error(transparent)]
+    History(#[from] ReadError),
+}
+
+/// What a run of one driver needs.
+pub struct Job<'a> {
+    /// Whose plan it is.
+    pub scenario: &'a Scenario,
+    /// What is done.
+    pub plan: &'a Plan,
+    /// How the store is got at.
+    pub driver: Driver,
+    /// Where the plan came from.
+    pub seed: Seed,
+    /// The prices' database.
+    pub prices: &'a Path,
+    /// A fingerprint of the prices.
+    pub inputs: &'a str,
+    /// The program that is started as `program worker`.
+    pub program: &'a Path,
+    /// An empty folder for the store.
+    pub folder: &'a Path,
+    /// Where the history goes.
+    pub history: &'a Path,
+    /// Set when the user presses Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// What happened.
+    pub history: History,
+    /// From the first worker's start to the last one's end.
+    pub duration: Duration,
+}
+
+struct Run<'a> {
+    job: &'a Job<'a>,
+    recorder: Recorder<File>,
+    processes: Vec<Process>,
+    outputs: Receiver<(usize, Output)>,
+}
+
+/// Runs a plan on one driver. `progress` is told after each phase.
+///
+/// # Errors
+///
+/// A [`RunError`]; every worker has been waited for by then.
+pub fn run(
+    job: &Job<'_>,
+    progress: &mut dyn FnMut(&WindowPlan, Role),
+) -> Result<Finished, RunError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_path_buf();
+        move |source| RunError::Io { action, path, source }
+    };
+    let file = File::create_new(job.history).map_err(failed("create", job.history))?;
+    let recorder = Recorder::start(file, &header(job)).map_err(failed("write", job.history))?;
+    let (send, outputs) = channel::unbounded();
+    let mut run = Run { job, recorder, processes: Vec::new(), outputs };
+
+    run.survey(When::Before)?;
+    driver::create(job.driver, &store_in(job.folder))?;
+    let begun = Instant::now();
+    run.start_all(&send)?;
+    for window in &job.plan.windows {
+        for phase in [Role::Training, Role::Evaluation] {
+            run.phase(window, phase)?;
+            progress(window, phase);
+        }
+    }
+    run.finish_all()?;
+    let duration = begun.elapsed();
+    let rows = driver::visible(job.driver, &store_in(job.folder))?;
+    run.record(What::Visible { rows })?;
+    run.survey(When::After)?;
+    drop(run);
+
+    let file = File::open(job.history).map_err(failed("read", job.history))?;
+    Ok(Finished { history: History::read(BufReader::new(file))?, duration })
+}
+
+impl Run<'_> {
+    fn start_all(&mut self, send: &channel::Sender<(usize, Output)>) -> Result<(), RunError> {
+        let mut names: BTreeMap<u32, (String, Role)> = BTreeMap::new();
+        for actor in &self.job.plan.actors {
+            let name = actor.id.split('/').next().unwrap_or(&actor.id);
+            names.insert(actor.process, (name.to_owned(), actor.role));
+        }
+        for (number, (name, role)) in names.into_values().enumerate() {
+            let program = self.job.program;
+            let mut process = Process::start(program, name.clone(), number, send.clone())
+                .map_err(|source| RunError::Io { action: "start", path: program.into(), source })?;
+            self.record_of(&name, What::ProcessStarted { pid: process.pid })?;
+            let start = Start {
+                process: name,
+                role,
+                driver: self.job.driver,
+                store: store_in(self.job.folder),
+                prices: self.job.prices.into(),
+                inputs: self.job.inputs.into(),
+                windows: self.job.scenario.windows.clone(),
+                ridge: self.job.scenario.model.ridge,
+            };
+            // If it has ended already, its missing answer says so.
+            let _ = process.tell(&Command::Start(start));
+            self.processes.push(process);
+        }
+        self.await_replies(&(0..self.processes.len()).collect::<Vec<_>>())
+    }
+
+    /// Has all processes of a role do their part of a window, and waits for them.
+    fn phase(&mut self, window: &WindowPlan, phase: Role) -> Result<(), RunError> {
+        let steps = match phase {
+            Role::Training => &window.training,
+            Role::Evaluation => &window.evaluation,
+        };
+        let mut told = Vec::new();
+        for (number, process) in self.processes.iter_mut().enumerate() {
+            let own = |actor: &str| actor.split('/').next() == Some(process.name.as_str());
+            let steps: BTreeMap<_, _> = steps
+                .iter()
+                .filter(|(actor, _)| own(actor))
+                .map(|(actor, steps)| (actor.clone(), steps.clone()))
+                .collect();
+            if !steps.is_empty() {
+                let work = PhaseWork {
+                    window: window.window.clone(),
+                    phase,
+                    steps,
+                    fits: fits_of(window),
+                };
+                let _ = process.tell(&Command::Phase(work));
+                told.push(number);
+            }
+        }
+        self.await_replies(&told)
+    }
+
+    fn finish_all(&mut self) -> Result<(), RunError> {
+        for process in &mut self.processes {
+            let _ = process.tell(&Command::Finish);
+        }
+        self.await_replies(&(0..self.processes.len()).collect::<Vec<_>>())?;
+        for mut process in std::mem::take(&mut self.processes) {
+            let (name, pid) = (process.name.clone(), process.pid);
+            let code = process.wait().map_err(|source| RunError::Io {
+                action: "wait for",
+                path: name.clone().into(),
+                source,
+            })?;
+            self.record_of(&name, What::ProcessEnded { pid, code })?;
+        }
+        Ok(())
+    }
+
+    /// Records what comes until each of these processes has answered.
+    fn await_replies(&mut self, from: &[usize]) -> Result<(), RunError> {
+        let mut awaited = from.to_vec();
+        let mut deadline = Instant::now() + SILENCE_MAX;
+        while let Some(&first) = awaited.first() {
+            if self.job.interrupted.load(Ordering::Relaxed) {
+                return Err(RunError::Interrupted);
+            }
+            let (number, output) = match self.outputs.recv_timeout(TICK) {
+                Ok(output) => output,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => continue,
+                Err(_) => {
+                    return Err(RunError::Silent { process: self.processes[first].name.clone() });
+                }
+            };
+            deadline = Instant::now() + SILENCE_MAX;
+            let process = self.processes[number].name.clone();
+            match output {
+                Output::Line(Line::Event(event)) => self.append(&event)?,
+                Output::Line(Line::Reply(Reply::Done)) => awaited.retain(|&other| other != number),
+                Output::Line(Line::Reply(Reply::Failed { message })) => {
+                    return Err(RunError::Worker { process, message });
+                }
+                Output::Garbage(line) => return Err(RunError::Garbage { process, line }),
+                Output::End if awaited.contains(&number) => {
+                    let ending = match self.processes[number].wait() {
+                        Ok(Some(code)) => format!("exit code {code}"),
+                        Ok(None) => "killed by a signal".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    return Err(RunError::Died { process, ending });
+                }
+                Output::End => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn survey(&mut self, when: When) -> Result<(), RunError> {
+        let folder = self.job.folder;
+        let survey = survey::take(when, folder).map_err(|source| RunError::Io {
+            action: "survey",
+            path: folder.into(),
+            source,
+        })?;
+        self.record(survey)
+    }
+
+    fn record(&mut self, what: What) -> Result<(), RunError> {
+        self.record_of("coordinator", what)
+    }
+
+    fn record_of(&mut self, actor: &str, what: What) -> Result<(), RunError> {
+        self.append(&Event { t_ns: probe::now_ns(), actor: actor.to_owned(), what })
+    }
+
+    fn append(&mut self, event: &Event) -> Result<(), RunError> {
+        let path = self.job.history;
+        self.recorder.record(event).map_err(|source| RunError::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        })
+    }
+}
+
+/// The store's database in a run's folder.
+fn store_in(folder: &Path) -> PathBuf {
+    folder.join("store.duckdb")
+}
+
+/// What a window's model is fitted on: the blocks of every ticker that takes part.
+fn fits_of(window: &WindowPlan) -> BTreeMap<String, Vec<u32>> {
+    let steps = window.training.values().flatten();
+    steps
+        .filter_map(|step| match step {
+            Step::Fit { ticker, blocks } => Some((ticker.clone(), blocks.clone())),
+            Step::Features { .. } | Step::Score { .. } => None,
+        })
+        .collect()
+}
+
+fn header(job: &Job<'_>) -> Header {
+    Header {
+        format: history::FORMAT.to_owned(),
+        format_version: history::FORMAT_VERSION.to_owned(),
+        scenario: job.scenario.id.clone(),
+        driver: job.driver.name().to_owned(),
+        seed: job.seed.to_string(),
+        actors: job.plan.actors.clone(),
+    }
+}
+
+/// Removes a run's folder with its databases; what cannot be removed is not worth failing for.
+pub fn clean_up(folder: &Path) {
+    let _ = fs::remove_dir_all(folder);
+}

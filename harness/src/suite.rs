@@ -1,0 +1,105 @@
+//! Which scenarios a command line means.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::scenario::{SUITES, Scenario, ScenarioError};
+
+/// Why no scenario could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// A scenario file is bad.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The folder of scenarios cannot be read.
+    #[error("read the scenarios in `{}`: {source}; name a file, or run this in the project's folder", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// The folder of scenarios: `scenarios` in the working directory, or that of the checkout which this program
+/// was built from.
+pub fn folder() -> PathBuf {
+    let here = PathBuf::from("scenarios");
+    if here.is_dir() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios") }
+}
+
+/// Every scenario of a folder and of the folders below it, in order of their paths.
+///
+/// # Errors
+///
+/// A [`SuiteError`]; one bad file is enough.
+pub fn all(folder: &Path) -> Result<Vec<Scenario>, SuiteError> {
+    let mut files = Vec::new();
+    collect(folder, &mut files)
+        .map_err(|source| SuiteError::Folder { path: folder.into(), source })?;
+    files.sort();
+    Ok(files.iter().map(|file| Scenario::read(file)).collect::<Result<_, _>>()?)
+}
+
+/// The scenarios that the words of a command line name: a path of a file, the name of a suite, or a part of
+/// an id. Without words it is the suite `demo`. None at all is not an error here.
+///
+/// # Errors
+///
+/// A [`SuiteError`] if a scenario cannot be read.
+pub fn choose(folder: &Path, words: &[String]) -> Result<Vec<Scenario>, SuiteError> {
+    let mut chosen: Vec<Scenario> = Vec::new();
+    let mut add = |scenario: Scenario| {
+        if !chosen.iter().any(|known| known.id == scenario.id) {
+            chosen.push(scenario);
+        }
+    };
+    let default = ["demo".to_owned()];
+    for word in if words.is_empty() { &default } else { words } {
+        let is_file = Path::new(word).extension().is_some_and(|extension| extension == "toml");
+        if is_file || word.contains('/') {
+            add(Scenario::read(Path::new(word))?);
+            continue;
+        }
+        let is_suite = SUITES.contains(&word.as_str());
+        let wanted = |scenario: &Scenario| {
+            if is_suite { scenario.suites.contains(word) } else { scenario.id.contains(word) }
+        };
+        all(folder)?.into_iter().filter(wanted).for_each(&mut add);
+    }
+    Ok(chosen)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(words: &[&str]) -> Vec<String> {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        choose(&folder, &words).unwrap().into_iter().map(|scenario| scenario.id).collect()
+    }
+
+    #[test]
+    fn words_are_suites_files_or_parts_of_ids_and_nothing_is_chosen_twice() {
+        assert_eq!(ids(&[]), ["demo"]);
+        assert_eq!(ids(&["smoke"]), ["smoke"]);
+        assert_eq!(ids(&["smo", "smoke", "ci"]), ["smoke"]);
+        assert_eq!(ids(&["no-such-id"]), Vec::<String>::new());
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/demo.toml");
+        assert_eq!(ids(&[file.to_str().unwrap(), "demo"]), ["demo"]);
+    }
+}

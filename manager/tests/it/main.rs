@@ -1,0 +1,20 @@
+//! The manager on real files, with real processes: one module for each hazard.
+//!
+//! Other processes are played by `examples/peer.rs`, which `cargo test` builds. No test waits without an end:
+//! a peer that stays silent and a thread that does not finish fail their test after [`support::LONG`].
+
+#![cfg(feature = "engine")]
+#![allow(missing_docs)]
+
+mod bad_input;
+mod closing;
+mod creation;
+mod leases;
+mod one_instance;
+mod outside;
+mod peer;
+mod phases;
+mod store;
+mod support;
+mod transactions;
+mod two_processes;

@@ -1,0 +1,127 @@
+//! Other processes: children that run `examples/peer.rs`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use crate::support::{A_WHILE, LONG, sleeps_for_a_lock};
+
+/// A child process at the gate. Killed and reaped when it is dropped.
+pub(crate) struct Peer {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+    role: String,
+}
+
+impl Peer {
+    /// Starts a peer and waits until it has what it came for.
+    pub(crate) fn holding(role: &str, database: &Path) -> Self {
+        let peer = Self::begin(role, database);
+        peer.hears("held");
+        peer
+    }
+
+    /// Starts a peer that may have to wait.
+    pub(crate) fn begin(role: &str, database: &Path) -> Self {
+        Self::begin_labelled(role, database, "peer")
+    }
+
+    pub(crate) fn begin_labelled(role: &str, database: &Path, label: &str) -> Self {
+        Self::run(Command::new(program()).arg(role).arg(database).arg(label))
+    }
+
+    /// Starts a command that runs the program of the peers.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let role = format!("{command:?}");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{role}: {error}"));
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        Self { input: child.stdin.take(), child, lines, role }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the next line that it prints.
+    pub(crate) fn line(&self) -> String {
+        self.lines
+            .recv_timeout(LONG)
+            .unwrap_or_else(|error| panic!("{}: no line after {LONG:?}: {error}", self.role))
+    }
+
+    #[track_caller]
+    pub(crate) fn hears(&self, expected: &str) {
+        assert_eq!(self.line(), expected, "{}", self.role);
+    }
+
+    /// Looks on for a while and tells whether it printed nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self.lines.recv_timeout(A_WHILE), Err(mpsc::RecvTimeoutError::Timeout))
+    }
+
+    /// Waits until its main thread sleeps in the kernel for a file lock.
+    pub(crate) fn sleeps_for_a_lock(&self) {
+        sleeps_for_a_lock(self.pid(), self.pid());
+    }
+
+    /// Gives it an order and returns its answer.
+    pub(crate) fn tell(&mut self, order: &str) -> String {
+        let input = self.input.as_mut().expect("its input is open until it is released");
+        writeln!(input, "{order}").unwrap_or_else(|error| panic!("{}: {error}", self.role));
+        self.line()
+    }
+
+    /// Commits rows and returns when they are acknowledged.
+    pub(crate) fn insert(&mut self, numbers: std::ops::Range<i64>) {
+        for number in numbers {
+            assert_eq!(self.tell(&format!("insert {number}")), "ok", "{}", self.role);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn release(mut self) {
+        assert_eq!(self.tell("release"), "released", "{}", self.role);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{}: {status}", self.role);
+    }
+
+    /// Lets it have no more orders.
+    pub(crate) fn end_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // SIGKILL; fails if it has ended
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, as cargo puts it: `<target>/release/examples/peer` for `<target>/release/deps/it-…`.
+pub(crate) fn program() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let program = this.parent().and_then(Path::parent).unwrap().join("examples/peer");
+    assert!(
+        program.exists(),
+        "{} is missing; build it with `cargo build --release -p manager --example peer`",
+        program.display()
+    );
+    program
+}
