@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
@@ -44,8 +44,8 @@ pub(crate) struct Database {
     attachment: Mutex<Attachment>,
     /// What this process has out.
     leases: Mutex<Leases>,
-    /// The training phase of this process, if it is in one: it covers the process's writes.
-    training: Mutex<std::sync::Weak<PhaseHold>>,
+    /// The training phases that this process is in: any of them covers the process's writes.
+    training: Mutex<Vec<Weak<PhaseHold>>>,
 }
 
 /// How this process holds the file.
@@ -170,7 +170,9 @@ impl Database {
             PhaseHold::enter(&self.path, phase, &self.context.config.label, wait.deadline());
         let hold = Arc::new(entered.map_err(|refusal| self.refused(&wait, refusal))?);
         if phase == Phase::Training {
-            *self.training.lock() = Arc::downgrade(&hold);
+            let mut training = self.training.lock();
+            training.retain(|phase| phase.strong_count() > 0);
+            training.push(Arc::downgrade(&hold));
         }
         Ok(hold)
     }
@@ -182,6 +184,12 @@ impl Database {
     pub(crate) fn status(&self) -> DatabaseStatus {
         let (attachment, waiting) = self.queue.snapshot();
         DatabaseStatus { path: self.path.clone(), attachment, waiting, leases: self.leases_out() }
+    }
+
+    /// Whether the file is attached here, or on its way in or out.
+    pub(crate) fn is_attached(&self) -> bool {
+        // Whoever changes the hold has this lock.
+        self.attachment.try_lock().is_none_or(|attachment| attachment.held.is_some())
     }
 
     fn wait_turn(&self, ticket: Ticket, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
@@ -213,7 +221,7 @@ impl Database {
     fn change_hold(&self, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
         let mut attachment = self.attachment.lock();
         self.let_go(&mut attachment);
-        let training = self.training.lock().upgrade();
+        let training = self.training.lock().iter().find_map(Weak::upgrade);
         let allowed = self.context.config.writes_in_evaluation == WritesInEvaluation::Allow
             || training.is_some();
         let permission =

@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// The gate file beside the database cannot be used.
     #[error(
-        "use the gate `{}`: {source}; the folder has to be writable and its file system has to have locks",
+        "use the gate `{}`: {source}; it and its folder have to be writable, and their file system has to have locks",
         path.display()
     )]
     Gate {

@@ -67,3 +67,8 @@ pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status, gate_path, ho
 pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
 #[cfg(feature = "engine")]
 pub use transaction::Transaction;
+
+/// The examples of the README are compiled and run with those of this crate.
+#[cfg(all(doctest, feature = "engine"))]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;

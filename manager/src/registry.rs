@@ -60,10 +60,13 @@ pub(crate) fn database(
         if entry.owner == owner && database.path() == canonical {
             return Ok(database);
         }
-        return Err(Error::AlreadyManaged {
-            path: path.into(),
-            managed_as: database.path().into(),
-        });
+        // A file that was renamed, or removed and its inode given to another, is free again once it is let go of.
+        if database.is_attached() || names(database.path(), id) {
+            return Err(Error::AlreadyManaged {
+                path: path.into(),
+                managed_as: database.path().into(),
+            });
+        }
     }
     let database = Arc::new(Database::new(canonical, Arc::clone(context)));
     files.insert(id, Entry { owner, database: Arc::downgrade(&database) });
@@ -77,6 +80,10 @@ pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
     let mut databases: Vec<_> = own.filter_map(|entry| entry.database.upgrade()).collect();
     databases.sort_by(|a, b| a.path().cmp(b.path()));
     databases
+}
+
+fn names(path: &Path, id: FileId) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == id)
 }
 
 fn identify(path: &Path) -> Result<(PathBuf, FileId), Error> {

@@ -141,7 +141,7 @@ impl GateFile {
     }
 
     /// Whether the path still names this file: a gate that was deleted guards nothing.
-    fn is_current(&self) -> Result<bool, Refusal> {
+    pub(crate) fn is_current(&self) -> Result<bool, Refusal> {
         let here = self.attempt(self.file.metadata())?;
         match fs::symlink_metadata(&self.path) {
             Ok(there) => Ok((here.dev(), here.ino()) == (there.dev(), there.ino())),

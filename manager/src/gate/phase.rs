@@ -43,16 +43,20 @@ impl PhaseHold {
             Phase::Training => (byte::TRAINING, byte::EVALUATION),
             Phase::Evaluation => (byte::EVALUATION, byte::TRAINING),
         };
-        let gate = GateFile::open(database)?;
-        let mut holder = Holder::this_process(label, None, Some(phase));
-        let slot = gate.announce(&holder)?;
-        gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
-        gate.lock(other, Share::Exclusive, deadline)?;
-        gate.lock(own, Share::Shared, deadline)?;
-        gate.unlock(other)?;
-        gate.unlock(byte::PHASE_TURNSTILE)?;
-        gate.confirm(slot.as_ref(), &mut holder)?;
-        Ok(Self { _gate: gate })
+        loop {
+            let gate = GateFile::open(database)?;
+            let mut holder = Holder::this_process(label, None, Some(phase));
+            let slot = gate.announce(&holder)?;
+            gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
+            gate.lock(other, Share::Exclusive, deadline)?;
+            gate.lock(own, Share::Shared, deadline)?;
+            gate.unlock(other)?;
+            gate.unlock(byte::PHASE_TURNSTILE)?;
+            if gate.is_current()? {
+                gate.confirm(slot.as_ref(), &mut holder)?;
+                return Ok(Self { _gate: gate });
+            }
+        }
     }
 }
 

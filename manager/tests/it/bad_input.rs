@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use manager::{Error, ErrorClass};
@@ -18,7 +18,6 @@ fn assert_refused(site: &Site, path: &Path, class: ErrorClass, remedy: &str) {
     for (mode, error) in [
         ("read", manager.read(path).map(drop).unwrap_err()),
         ("write", manager.write(path).map(drop).unwrap_err()),
-        ("evaluate", manager.read(path).map(drop).unwrap_err()),
     ] {
         let text = error.to_string();
         assert_eq!(error.class(), Some(class), "{mode}: {text}");
@@ -106,8 +105,9 @@ fn a_truncated_database_is_corrupt_wherever_it_was_cut() {
     let site = Site::empty();
     make_database(&site.database(), 50_000);
     let whole = fs::read(site.database()).unwrap();
+    // Within the first 4 KiB not even the mark of a database is whole; behind them its headers are missing.
     for (length, class) in [
-        (4, ErrorClass::Corrupt),
+        (4, ErrorClass::NotADatabase),
         (1_000, ErrorClass::Corrupt),
         (4_096, ErrorClass::Corrupt),
         (10_000, ErrorClass::Corrupt),
@@ -142,33 +142,56 @@ fn a_database_whose_data_was_cut_off_opens_or_says_that_it_is_corrupt() {
 #[test]
 fn a_file_that_may_not_be_read_is_named() {
     let site = Site::new();
-    // Root may read everything, so another user tries: a copy of the program where that user can run it.
-    let program = site.path("peer");
-    fs::copy(peer::program(), &program).unwrap();
-    fs::set_permissions(site.folder(), Permissions::from_mode(0o777)).unwrap();
-    fs::set_permissions(site.database(), Permissions::from_mode(0o600)).unwrap();
+    let another_user = AnotherUser::beside(&site);
     let before = fs::read(site.database()).unwrap();
+    fs::set_permissions(site.database(), Permissions::from_mode(0o600)).unwrap();
+    // Without a gate file, that user makes one and gets as far as the database.
+    fs::remove_file(manager::gate_path(&site.database())).unwrap();
     for role in ["read", "write"] {
-        let mut command = Command::new(&program);
-        if rustix::process::geteuid().is_root() {
-            command.uid(65_534).gid(65_534);
-        } else {
-            fs::set_permissions(site.database(), Permissions::from_mode(0)).unwrap();
-        }
-        let refused = Peer::run(command.arg(role).arg(site.database()));
-        let line = refused.line();
-        assert!(line.contains("x.db") && line.contains("Permission denied"), "{role}: {line}");
+        let line = another_user.runs(role, &site.database()).line();
+        assert!(line.contains("x.db`") && line.contains("Permission denied"), "{role}: {line}");
         assert!(line.contains("change the permissions, or run as its owner"), "{role}: {line}");
     }
-    fs::set_permissions(site.database(), Permissions::from_mode(0o600)).unwrap();
     assert_eq!(fs::read(site.database()).unwrap(), before);
 }
 
 #[test]
-fn a_folder_without_room_for_the_gate_is_named() {
+fn a_gate_that_may_not_be_used_is_named() {
+    let site = Site::new();
+    let another_user = AnotherUser::beside(&site);
+    fs::set_permissions(manager::gate_path(&site.database()), Permissions::from_mode(0o600)).unwrap();
+    for role in ["read", "write", "evaluation"] {
+        let line = another_user.runs(role, &site.database()).line();
+        assert!(line.contains("x.db.gate`") && line.contains("Permission denied"), "{role}: {line}");
+        assert!(line.contains("have to be writable"), "{role}: {line}");
+    }
+}
+
+/// Somebody who is not the owner of the files: root may read and write everything.
+struct AnotherUser {
+    /// The program of the peers, where that user can run it.
+    program: PathBuf,
+}
+
+impl AnotherUser {
+    fn beside(site: &Site) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "only root can run a program as another user");
+        let program = site.path("peer");
+        fs::copy(peer::program(), &program).unwrap();
+        fs::set_permissions(site.folder(), Permissions::from_mode(0o777)).unwrap();
+        Self { program }
+    }
+
+    fn runs(&self, role: &str, database: &Path) -> Peer {
+        Peer::run(Command::new(&self.program).uid(65_534).gid(65_534).arg(role).arg(database))
+    }
+}
+
+#[test]
+fn a_file_that_has_the_name_of_the_gate_is_named_and_left_alone() {
     let site = Site::new();
     let gate = manager::gate_path(&site.database());
-    fs::write(&gate, "this is my own file").unwrap_or_default();
+    fs::write(&gate, "this is my own file").unwrap();
     let error = manager().read(site.database()).unwrap_err();
     assert!(matches!(&error, Error::Gate { path, .. } if path.ends_with("x.db.gate")), "{error:?}");
     assert!(error.to_string().contains("move it away"), "{error}");

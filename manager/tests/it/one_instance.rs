@@ -88,17 +88,33 @@ fn a_file_put_in_the_place_of_another_is_a_new_database() {
     assert_eq!(count(&manager.read(site.database()).unwrap()), 3);
 }
 
-/// A file system gives the inode of a removed file to the next one that is made. The registry, which knows files by
-/// inode, then took a new database for the one that had been removed, and refused it for good.
+/// The registry knows files by inode, and took a file that had been renamed, or had got the inode of a removed one,
+/// for the one it knew under the old name: it was refused as long as the manager lived.
 #[test]
-fn a_new_file_with_the_inode_of_a_removed_one_is_a_new_database() {
+fn a_file_that_was_renamed_while_nobody_had_it_is_managed_under_its_new_name() {
     let site = Site::new();
     let manager = manager();
-    assert_eq!(count(&manager.read(site.database()).unwrap()), 0);
-    let kept = site.path("kept.db");
-    fs::rename(site.database(), &kept).unwrap();
-    let again = manager.read(&kept);
-    assert_eq!(count(&again.unwrap()), 0, "renamed, while nobody had it");
+    insert(&manager.write(site.database()).unwrap(), 1);
+    let moved = site.path("moved.db");
+    fs::rename(site.database(), &moved).unwrap();
+    let lease = manager.write(&moved).unwrap();
+    assert_eq!(count(&lease), 1);
+    assert!(lease.path().ends_with("moved.db"));
+    fs::hard_link(&moved, site.database()).unwrap();
+    assert_already_managed(manager.read(site.database()).unwrap_err(), &moved);
+}
+
+#[test]
+fn new_files_in_the_place_of_removed_ones_are_managed() {
+    let site = Site::empty();
+    let manager = manager();
+    // Most file systems give the inode of the last file that was removed to the next one that is made.
+    for number in 0..5 {
+        let path = site.path(&format!("{number}.db"));
+        make_database(&path, number);
+        assert_eq!(count(&manager.read(&path).unwrap()), number);
+        fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]
