@@ -160,6 +160,13 @@ impl Database {
 
     /// Enters a phase; see [`PhaseHold::enter`].
     pub(crate) fn enter(&self, phase: Phase, wait_max: Duration) -> Result<Arc<PhaseHold>, Error> {
+        // One training phase covers all writes of a process, so a process has one, however often it is entered.
+        // A second one would queue behind the evaluation that waits for the first.
+        if phase == Phase::Training
+            && let Some(hold) = self.training.lock().iter().find_map(Weak::upgrade)
+        {
+            return Ok(hold);
+        }
         let wait = Wait {
             path: &self.path,
             wanted: Wanted::Phase(phase),
@@ -175,6 +182,12 @@ impl Database {
             training.push(Arc::downgrade(&hold));
         }
         Ok(hold)
+    }
+
+    /// Whether this process neither holds the file nor is about to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.attachment.try_lock().is_some_and(|attachment| attachment.held.is_none())
+            && self.queue.snapshot().1 == 0
     }
 
     pub(crate) fn leases_out(&self) -> Vec<LeaseStatus> {
@@ -221,6 +234,10 @@ impl Database {
     fn change_hold(&self, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
         let mut attachment = self.attachment.lock();
         self.let_go(&mut attachment);
+        if attachment.host.is_none() {
+            // Before the gate: nobody else has to wait for it.
+            attachment.host = Some(Host::start(&self.path, self.context.config.duckdb_threads)?);
+        }
         let training = self.training.lock().iter().find_map(Weak::upgrade);
         let allowed = self.context.config.writes_in_evaluation == WritesInEvaluation::Allow
             || training.is_some();
@@ -229,9 +246,6 @@ impl Database {
         let gate =
             Hold::take(&self.path, mode, &self.context.config.label, permission, wait.deadline())
                 .map_err(|refusal| self.refused(wait, refusal))?;
-        if attachment.host.is_none() {
-            attachment.host = Some(Host::start(&self.path, self.context.config.duckdb_threads)?);
-        }
         if let Some(host) = &attachment.host {
             self.attach(host, mode, wait)?;
         }

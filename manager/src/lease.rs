@@ -97,8 +97,8 @@ impl WriteLease {
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let path = folder.path().join("x.duckdb");
     /// let manager = Manager::new(Config::default())?;
-    /// manager.create(&path, |new| Ok(new.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY)")?))?;
     /// let lease = manager.write(&path)?;
+    /// lease.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY)")?;
     /// lease.transaction(|tx| tx.execute("INSERT INTO t VALUES (1)", []))?;
     ///
     /// let refused: Result<(), Error> = lease.transaction(|tx| {

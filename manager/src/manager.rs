@@ -45,7 +45,9 @@ pub struct Drain {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("features.duckdb");
 /// let manager = Manager::new(Config { label: "training".into(), ..Config::default() })?;
-/// manager.create(&path, |new| Ok(new.execute_batch("CREATE TABLE feature (name VARCHAR, value DOUBLE)")?))?;
+/// manager.create(&path, |new| {
+///     Ok::<_, manager::Error>(new.execute_batch("CREATE TABLE feature (name VARCHAR, value DOUBLE)")?)
+/// })?;
 ///
 /// let phase = manager.training_phase(&path)?;
 /// manager.transaction(&path, |tx| tx.execute("INSERT INTO feature VALUES ('rsi_14', 0.7)", []))?;

@@ -1,5 +1,6 @@
 //! What a manager tells while it works.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,8 @@ pub enum LeaseEvent<'a> {
 /// Is told of leases, for metrics and histories.
 ///
 /// It is called on the thread that takes or returns the lease, and the lease waits for it to return. It must
-/// not call the manager: that thread may be in the middle of changing how the process holds the file.
+/// not call the manager: that thread may be in the middle of changing how the process holds the file. A panic
+/// in it is logged and goes no further.
 pub trait Observer: Send + Sync {
     /// Is called once for each event.
     fn observe(&self, database: &Path, event: &LeaseEvent<'_>);
@@ -56,7 +58,11 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn tell(&self, database: &Path, event: &LeaseEvent<'_>) {
         if let Some(observer) = &self.observer {
-            observer.observe(database, event);
+            // A lease is owed back whatever its observer does, and it comes back in a destructor (I11).
+            let told = catch_unwind(AssertUnwindSafe(|| observer.observe(database, event)));
+            if told.is_err() {
+                tracing::error!(path = %database.display(), ?event, "the observer panicked");
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ pub(crate) fn database(
     files.retain(|_, entry| entry.database.strong_count() > 0);
     if let Some(entry) = files.get(&id)
         && let Some(database) = entry.database.upgrade()
+        && !is_deleted(&database, id)
     {
         // The name matters too: DuckDB names the write-ahead log after it, so a hard link has another one.
         if entry.owner == owner && database.path() == canonical {
@@ -84,6 +85,14 @@ pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
 
 fn names(path: &Path, id: FileId) -> bool {
     fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == id)
+}
+
+/// Whether a database's file has been deleted and its inode now belongs to another file. An inode is not
+/// given anew while somebody has the old file open, so the file of a database that is held was moved.
+fn is_deleted(database: &Database, id: FileId) -> bool {
+    let elsewhere =
+        fs::metadata(database.path()).map_or(true, |metadata| FileId::of(&metadata) != id);
+    elsewhere && database.is_idle()
 }
 
 fn identify(path: &Path) -> Result<(PathBuf, FileId), Error> {

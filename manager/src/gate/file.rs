@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::phase::{self, WritePermission};
-use super::record::{self, FIRST_SLOT, Holder, Slot, Standing};
+use super::record::{self, Holder, Slot, Standing};
 use crate::AccessMode;
 use crate::seam::clock;
 use crate::seam::file_lock::{self, Share};
@@ -222,7 +222,6 @@ fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
                 file.set_permissions(fs::Permissions::from_mode(mode))?;
             }
             file.write_all_at(HEADER, 0)?;
-            file.set_len(FIRST_SLOT)?;
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -84,7 +84,7 @@ fn an_artefact_is_computed_once_and_a_failed_computation_publishes_nothing() {
     let manager = manager();
     let store = store(&manager, &site);
     let failed = store.get_or_compute(&spec("IBM"), || {
-        Err::<Vec<u8>, _>(Error::from(manager::duckdb::Error::QueryReturnedNoRows))
+        Err::<Vec<u8>, _>(Error::from(duckdb::Error::QueryReturnedNoRows))
     });
     assert!(failed.is_err());
     assert_eq!(store.get(spec("IBM").key()).unwrap(), Lookup::Miss);
