@@ -142,7 +142,7 @@ fn run(args: &RunArgs) -> ExitCode {
         interrupted,
     };
     if people {
-        announce(&options);
+        announce(&options, &words);
     }
     match session::run(&options) {
         Ok(done) => {
@@ -153,7 +153,13 @@ fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn announce(options: &Options) {
+fn announce(options: &Options, words: &[String]) {
+    if options.scenarios.is_empty() {
+        eprintln!(
+            "harness: no scenario matches `{}`; `harness list` shows scenarios and suites",
+            words.join(" ")
+        );
+    }
     for scenario in &options.scenarios {
         eprintln!("{}: {}, seed {}", scenario.id, scenario.title, options.seed);
     }

@@ -316,16 +316,19 @@ impl History {
     ///
     /// A [`ReadError`] that names the line.
     pub fn read(mut source: impl BufRead) -> Result<Self, ReadError> {
-        let mut text = String::new();
-        source.read_to_string(&mut text)?;
-        let whole = text.ends_with('\n');
-        let mut lines: Vec<&str> = text.lines().collect();
-        if !whole && lines.len() > 1 {
-            lines.pop();
+        // Bytes, since a line may be cut inside a character.
+        let mut bytes = Vec::new();
+        source.read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Err(ReadError::Empty);
         }
-        let (first, rest) = lines.split_first().ok_or(ReadError::Empty)?;
+        let mut lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+        if lines.len() > 1 {
+            lines.pop(); // nothing, or a line that was cut
+        }
+        let (first, rest) = lines.split_first().expect("splitting gives one piece at least");
         let header: Header =
-            serde_json::from_str(first).map_err(|source| ReadError::Line { line: 1, source })?;
+            serde_json::from_slice(first).map_err(|source| ReadError::Line { line: 1, source })?;
         if header.format != FORMAT || header.format_version != FORMAT_VERSION {
             return Err(ReadError::Version {
                 format: header.format,
@@ -334,7 +337,7 @@ impl History {
         }
         let mut events = Vec::with_capacity(rest.len());
         for (index, line) in rest.iter().enumerate() {
-            let event = serde_json::from_str(line)
+            let event = serde_json::from_slice(line)
                 .map_err(|source| ReadError::Line { line: index + 2, source })?;
             events.push(event);
         }

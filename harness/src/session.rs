@@ -215,8 +215,8 @@ fn run_driver(
         interrupted: &options.interrupted,
     };
     let finished = run::run(&job, &mut |window, phase| {
-        bar.set_message(format!("window {}, {phase} done", window.window.id));
         bar.inc(1);
+        bar.set_message(format!("window {}, {phase} done", window.window.id));
     });
     bar.finish_and_clear();
     finished

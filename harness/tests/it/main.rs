@@ -1,1 +1,15 @@
-//! x
+//! The binary `harness` from outside: real runs in folders of their own, one module for each promise.
+//!
+//! No test waits without an end: a child that is not done in time is killed and fails its test.
+
+#![allow(missing_docs)]
+
+mod bad_input;
+mod canaries;
+mod demo;
+mod kills;
+mod readme;
+mod smoke;
+mod status;
+mod support;
+mod tidy;

@@ -32,7 +32,10 @@ fn assert_refused(site: &Site, path: &Path, class: ErrorClass, remedy: &str) {
 
 /// The files of the folder with their bytes, but for the gates, which may stay.
 fn contents(site: &Site) -> Vec<(String, Vec<u8>)> {
-    let names = site.names().into_iter().filter(|name| !name.ends_with(".gate"));
+    let names = site
+        .names()
+        .into_iter()
+        .filter(|name| Path::new(name).extension() != Some("gate".as_ref()));
     names.map(|name| (name.clone(), fs::read(site.path(&name)).unwrap_or_default())).collect()
 }
 
@@ -144,7 +147,7 @@ fn a_file_that_may_not_be_read_is_named() {
     let site = Site::new();
     let another_user = AnotherUser::beside(&site);
     let before = fs::read(site.database()).unwrap();
-    fs::set_permissions(site.database(), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.database(), Permissions::from_mode(0o000)).unwrap();
     for role in ["read", "write"] {
         // Without a gate file, that user makes one and gets as far as the database.
         fs::remove_file(manager::gate_path(&site.database())).unwrap();
@@ -160,7 +163,8 @@ fn a_file_that_may_not_be_read_is_named() {
 fn a_gate_that_may_not_be_used_is_named() {
     let site = Site::new();
     let another_user = AnotherUser::beside(&site);
-    fs::set_permissions(manager::gate_path(&site.database()), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(manager::gate_path(&site.database()), Permissions::from_mode(0o000))
+        .unwrap();
     for role in ["read", "write", "evaluation"] {
         let line = another_user.runs(role, &site.database()).line();
         assert!(

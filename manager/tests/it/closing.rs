@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use manager::{AccessMode, Drain, Error};
+use manager::{AccessMode, AcquireOptions, Drain, Error};
 
 use crate::peer::Peer;
 use crate::support::{A_WHILE, LONG, Running, Site, count, insert, manager, manager_that_waits};
@@ -15,7 +15,7 @@ fn closing_waits_for_the_leases_that_are_out() {
     let site = Site::new();
     let manager = manager();
     for mode in [AccessMode::ReadOnly, AccessMode::ReadWrite] {
-        let lease = manager.get_with(site.database(), mode, &Default::default()).unwrap();
+        let lease = manager.get_with(site.database(), mode, &AcquireOptions::default()).unwrap();
         let closing = Running::begin({
             let manager = manager.clone();
             move || manager.close_all_connections(PATIENT)

@@ -196,7 +196,7 @@ fn descriptors(site: &Site) -> usize {
         .count()
 }
 
-/// Locks on the files of the folder, proc_locks(5).
+/// Locks on the files of the folder, as `/proc/locks` has them.
 fn locks(site: &Site) -> usize {
     let inode = |path: &Path| format!(":{} ", fs::metadata(path).unwrap().ino());
     let inodes: Vec<_> = site.names().iter().map(|name| inode(&site.path(name))).collect();

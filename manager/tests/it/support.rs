@@ -153,7 +153,7 @@ impl<T: Send + 'static> Running<T> {
         match self.outcome.recv_timeout(LONG) {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("a thread of the test is still not done after {LONG:?}"),
+            Err(error) => panic!("a thread of the test is still not done after {LONG:?}: {error}"),
         }
     }
 }

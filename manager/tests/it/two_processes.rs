@@ -1,12 +1,16 @@
 //! Two processes want one file: nobody loses, nobody starves, nobody polls.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manager::{AccessMode, Config, Error, Manager, Standing, Wanted, WritesInEvaluation};
+use manager::{
+    AccessMode, AcquireOptions, AnyLease, Config, Error, LeaseEvent, Manager, Observer, Standing,
+    Wanted, WritesInEvaluation,
+};
 
 use crate::peer::Peer;
 use crate::support::{
@@ -153,12 +157,12 @@ fn threads_that_pass_the_file_on_among_themselves_let_another_process_in() {
                     thread::sleep(Duration::from_millis(2));
                     // The old lease goes back only when the new one is there, so the hold never ends by itself;
                     // once the process yields, that wait would be for itself.
-                    match manager.get_with(&path, AccessMode::ReadOnly, &wait(1)) {
-                        Ok(manager::AnyLease::Read(next)) => lease = next,
-                        _ => {
-                            drop(lease);
-                            lease = manager.read(&path).unwrap();
-                        }
+                    let next = manager.get_with(&path, AccessMode::ReadOnly, &wait(1));
+                    if let Ok(AnyLease::Read(next)) = next {
+                        lease = next;
+                    } else {
+                        drop(lease);
+                        lease = manager.read(&path).unwrap();
                     }
                 }
             })
@@ -173,8 +177,36 @@ fn threads_that_pass_the_file_on_among_themselves_let_another_process_in() {
     relay.into_iter().for_each(Running::finish);
 }
 
-fn wait(milliseconds: u64) -> manager::AcquireOptions {
-    manager::AcquireOptions { wait_max: Some(Duration::from_millis(milliseconds)) }
+fn wait(milliseconds: u64) -> AcquireOptions {
+    AcquireOptions { wait_max: Some(Duration::from_millis(milliseconds)) }
+}
+
+/// Counts the attempts that failed because the file was held without the gate.
+#[derive(Default)]
+struct FailedAttempts(AtomicU64);
+
+impl Observer for FailedAttempts {
+    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
+        if matches!(event, LeaseEvent::HeldOutside { .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The gate goes on to the next process only when the file has been let go of.
+#[test]
+fn whoever_takes_the_gate_finds_the_file_free() {
+    let site = Site::new();
+    let failed = Arc::new(FailedAttempts::default());
+    let manager = Manager::with_observer(config(), Arc::clone(&failed) as _).unwrap();
+    let mut peer = Peer::holding("training", &site.database());
+    let theirs = Running::begin(move || peer.insert(0..60));
+    for number in 0..60 {
+        insert(&manager.write(site.database()).unwrap(), number);
+    }
+    theirs.finish();
+    assert_eq!(count(&manager.read(site.database()).unwrap()), 120);
+    assert_eq!(failed.0.load(Ordering::Relaxed), 0, "DuckDB never refused to open the file");
 }
 
 #[test]

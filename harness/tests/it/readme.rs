@@ -1,0 +1,85 @@
+//! What the READMEs tell people to type is run by `.ci/run` or by a test.
+
+use std::collections::BTreeSet;
+
+use crate::support::{read, workspace};
+
+/// Commands that `.ci/run` does not run: the file and the test that do what they do.
+const TESTED: [(&str, &str, &str); 9] = [
+    (
+        "cargo run --release -- run smoke",
+        "harness/tests/it/smoke.rs",
+        "smoke_passes_with_every_seed_and_the_seed_is_in_report_and_history",
+    ),
+    (
+        "cargo run --release -- run scenarios/smoke.toml",
+        "harness/tests/it/smoke.rs",
+        "a_file_and_a_suite_can_be_named",
+    ),
+    (
+        "cargo run --release -- run --suite ci --seed 0x2a",
+        "harness/tests/it/smoke.rs",
+        "a_file_and_a_suite_can_be_named",
+    ),
+    (
+        "cargo run --release -- check reports/out/latest/histories/demo.managed.jsonl",
+        "harness/tests/it/demo.rs",
+        "every_recorded_history_can_be_checked_again_with_the_same_verdict",
+    ),
+    (
+        "cargo run --release -- status FILE",
+        "harness/tests/it/status.rs",
+        "a_writer_is_named_with_pid_label_and_time_until_it_has_gone",
+    ),
+    (
+        "cargo run --release -- list",
+        "harness/tests/it/smoke.rs",
+        "the_list_names_every_scenario_with_its_suites_and_drivers",
+    ),
+    (
+        "cargo run --release -- schema",
+        "harness/tests/it/smoke.rs",
+        "the_printed_schema_is_the_checked_in_one",
+    ),
+    (
+        "cargo run --release -p manager --example peer -- write FILE",
+        "manager/tests/it/two_processes.rs",
+        "a_killed_holder_frees_the_file_and_its_acknowledged_rows_are_there",
+    ),
+    // It opens a browser; nothing but that is left out.
+    ("cargo doc -p manager --open", "README.md", "cargo doc -p manager --open"),
+];
+
+/// Every command that begins with `cargo`: lines of code blocks, and code within a line.
+fn commands(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        let line = line.trim().trim_start_matches("$ ");
+        let typed = line.split(" # ").next().unwrap_or(line).trim();
+        let inline = line.split('`').skip(1).step_by(2);
+        let all = std::iter::once(typed).chain(inline);
+        found.extend(all.filter(|command| command.starts_with("cargo ")).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn every_command_of_the_readmes_is_run_by_the_gate_or_by_a_test() {
+    let gate = read(workspace().join(".ci/run"));
+    let run = |command: &str| gate.lines().any(|line| line.ends_with(&format!(" {command}")));
+    let mut shown = BTreeSet::new();
+    for file in ["README.md", "scenarios/README.md"] {
+        shown.extend(commands(&read(workspace().join(file))));
+    }
+    for both in ["cargo run --release", "cargo test --release"] {
+        assert!(shown.contains(both) && run(both), "the set-up in two commands: {shown:?}");
+    }
+    for command in &shown {
+        let tested = TESTED.iter().any(|(known, ..)| known == command);
+        assert!(run(command) || tested, "`{command}` is run neither by .ci/run nor by a test");
+    }
+    for (command, file, test) in TESTED {
+        assert!(shown.contains(command), "no README shows `{command}` any longer");
+        assert!(read(workspace().join(file)).contains(test), "{file} has no test `{test}`");
+    }
+}
