@@ -1,7 +1,7 @@
 //! Retry latency: two processes that both want to write one file, all the time.
 //!
 //! Each of the two gets a row into the file, again and again: get hold of the file, BEGIN, INSERT, COMMIT, let go of
-//! it, and begin anew at once. Measured is the whole of that in one of them. What differs is how they take turns:
+//! it, and begin anew at once. Measured is the whole of that. What differs is how they take turns:
 //!
 //! | name | how the file is got hold of |
 //! |---|---|

@@ -239,7 +239,9 @@ fn status(database: &Path, json: bool) -> ExitCode {
             if holders.is_empty() {
                 println!("nobody holds {} through the gate", database.display());
             }
-            holders.iter().for_each(|holder| println!("{holder}"));
+            for holder in holders {
+                println!("{holder}");
+            }
             ExitCode::Passed
         }
         Err(error) => fail(&error, ExitCode::Internal),

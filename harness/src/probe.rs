@@ -38,8 +38,7 @@ impl Probe {
 
     /// Records an event of the calling thread's actor, now.
     pub fn record(&self, what: What) {
-        let actor =
-            ACTOR.with_borrow(|own| own.clone()).unwrap_or_else(|| self.process.to_string());
+        let actor = ACTOR.with_borrow(Clone::clone).unwrap_or_else(|| self.process.to_string());
         self.emit(actor, what);
     }
 

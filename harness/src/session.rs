@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<Session, SessionError> {
     coordinator::clean_up(&work);
     if let Err(error) = done {
         let _ = fs::remove_dir_all(&folder); // nothing in it is worth keeping
-        return Err(error);
+        return Err(blame_full_disk(error, &folder));
     }
     let provenance = Provenance {
         started_at: started_at.to_string(),
@@ -138,6 +138,17 @@ pub fn run(options: &Options) -> Result<Session, SessionError> {
     report.write(&folder)?;
     point_latest(&options.output, &folder)?;
     Ok(Session { report, folder })
+}
+
+/// A full disk is the folder's fault, whoever met it first: its report could not be written either.
+fn blame_full_disk(error: SessionError, folder: &Path) -> SessionError {
+    let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+    // Its text is within that of every error that it causes.
+    if error.to_string().contains("No space left on device") {
+        SessionError::Folder { action: "fill", path: folder.into(), source: full }
+    } else {
+        error
+    }
 }
 
 fn run_scenario(
@@ -292,7 +303,10 @@ fn point_latest(output: &Path, folder: &Path) -> Result<(), SessionError> {
     let fresh = output.join(format!(".latest.{}", std::process::id()));
     let latest = output.join("latest");
     let name = folder.file_name().unwrap_or(folder.as_os_str());
-    std::os::unix::fs::symlink(name, &fresh)
-        .and_then(|()| fs::rename(&fresh, &latest))
-        .map_err(|source| SessionError::Folder { action: "point", path: latest, source })
+    std::os::unix::fs::symlink(name, &fresh).and_then(|()| fs::rename(&fresh, &latest)).map_err(
+        |source| {
+            let _ = fs::remove_file(&fresh); // it is not there, or of no use
+            SessionError::Folder { action: "point", path: latest, source }
+        },
+    )
 }

@@ -38,6 +38,8 @@ pub enum ErrorClass {
     DiskFull,
     /// The file system has no locks.
     LocksUnsupported,
+    /// A connection that was cloned from a lease outlived it, and keeps the file.
+    StillOpen,
     /// The instance is dead: every connection to it has to be dropped.
     Fatal,
     /// The query was interrupted.
@@ -119,9 +121,10 @@ impl ErrorClass {
             Self::PermissionDenied => "change the permissions, or run as its owner",
             Self::DiskFull => "free some space; what was acknowledged before is safe",
             Self::LocksUnsupported => "move the database to a file system that has locks",
+            Self::StillOpen => "drop such connections before their lease",
             Self::Fatal => "drop every lease of this database; it is opened anew for the next one",
             Self::Interrupted => "run it again if it is still wanted",
-            Self::OutOfMemory => "lower the query's needs, or raise memory_limit",
+            Self::OutOfMemory => "lower the query's needs, or raise `duckdb_memory_max_bytes`",
             Self::Other => "mend the statement",
         }
     }

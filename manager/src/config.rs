@@ -54,6 +54,9 @@ pub struct Config {
     pub foreign_poll_max: Duration,
     /// DuckDB's `threads` for each database; at least 1. Default: `None`, as many as the machine has.
     pub duckdb_threads: Option<u32>,
+    /// DuckDB's `memory_limit` for each database, in bytes; at least 16 MiB. Default: `None`, 80 % of the
+    /// machine's memory.
+    pub duckdb_memory_max_bytes: Option<u64>,
     /// Whether write leases are given while an evaluation phase is on. Default: refused.
     pub writes_in_evaluation: WritesInEvaluation,
 }
@@ -66,6 +69,7 @@ impl Default for Config {
             hold_max: Duration::from_millis(20),
             foreign_poll_max: Duration::from_millis(100),
             duckdb_threads: None,
+            duckdb_memory_max_bytes: None,
             writes_in_evaluation: WritesInEvaluation::Refuse,
         }
     }
@@ -93,6 +97,13 @@ impl Config {
         let refuse = |field, value: String, expected| Err(ConfigError { field, value, expected });
         if self.duckdb_threads == Some(0) {
             return refuse("duckdb_threads", "0".into(), "at least 1, or `None`");
+        }
+        if let Some(bytes) = self.duckdb_memory_max_bytes.filter(|&bytes| bytes < 16 << 20) {
+            return refuse(
+                "duckdb_memory_max_bytes",
+                bytes.to_string(),
+                "at least 16 MiB, or `None`",
+            );
         }
         if self.foreign_poll_max < Duration::from_millis(1) {
             return refuse(

@@ -22,12 +22,13 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::class::ErrorClass;
 use crate::config::{AccessMode, Config};
-use crate::database::Wait;
 use crate::engine;
 use crate::error::{Error, Wanted};
-use crate::gate::file::Hold;
+use crate::gate::hold::Hold;
 use crate::gate::phase::WritePermission;
-use crate::seam::{clock, process};
+use crate::registry::NOT_UTF8;
+use crate::seam::process;
+use crate::wait::Wait;
 
 /// Creates the database at `path` and fills it, unless it exists. Returns whether it did.
 pub(crate) fn create<E: From<Error>>(
@@ -40,7 +41,7 @@ pub(crate) fn create<E: From<Error>>(
         return Ok(false);
     }
     let place = Place::of(path)?;
-    let wait = Wait { path, wanted: Wanted::Creation, begun: clock::now(), limit: wait_max };
+    let wait = Wait::new(path, Wanted::Creation, wait_max);
     let _hold = Hold::take(
         &place.database,
         AccessMode::ReadWrite,
@@ -54,7 +55,7 @@ pub(crate) fn create<E: From<Error>>(
     }
     place.remove_leftovers()?;
     let leftovers = Leftovers(&place);
-    engine::create_file(&place.temporary, config.duckdb_threads, fill)?;
+    engine::create_file(&place.temporary, config, fill)?;
     place.publish()?;
     drop(leftovers);
     Ok(true)
@@ -78,6 +79,9 @@ impl Place {
         };
         let name =
             path.file_name().ok_or_else(|| unusable("the path does not end in a file name"))?;
+        if path.to_str().is_none() {
+            return Err(unusable(NOT_UTF8));
+        }
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(|source| {
             match source.kind() {
@@ -97,10 +101,7 @@ impl Place {
         let failed = |source| Error::Io { action: "look into", path: self.folder.clone(), source };
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            let name = name.as_encoded_bytes();
-            let ours = name.starts_with(self.prefix.as_encoded_bytes());
-            if ours && (name.ends_with(b".new") || name.ends_with(b".new.wal")) {
+            if self.is_leftover(entry.file_name().as_encoded_bytes()) {
                 fs::remove_file(entry.path()).map_err(|source| Error::Io {
                     action: "remove the leftover",
                     path: entry.path(),
@@ -109,6 +110,15 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Whether a file's name is one that a creator of this database uses: `.<name>.<pid>.new`, or its log.
+    fn is_leftover(&self, name: &[u8]) -> bool {
+        let name = name.strip_suffix(b".wal").unwrap_or(name);
+        let pid = name
+            .strip_prefix(self.prefix.as_encoded_bytes())
+            .and_then(|rest| rest.strip_suffix(b".new"));
+        pid.is_some_and(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))
     }
 
     fn publish(&self) -> Result<(), Error> {

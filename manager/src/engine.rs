@@ -4,17 +4,19 @@
 //! warm, and the file is attached to it and detached from it: attaching takes 0.3 to 0.7 ms where
 //! opening takes 7 to 12, and a host survives the file's changes of hands.
 //!
-//! Settings are frozen on the host before anybody else has a connection (`lock_configuration`), so that
-//! no lease can change what the next one finds; `USE` and temporary tables belong to a connection and end
-//! with it.
+//! No lease changes what the next one finds: settings are frozen on the host before anybody has a connection
+//! (`lock_configuration`), `USE` and temporary tables belong to a connection and end with it, and a host in which
+//! a lease has left something else is not used again ([`Host::is_soiled`]).
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use duckdb::{Config as Settings, Connection};
 use parking_lot::Mutex;
 
 use crate::class::ErrorClass;
-use crate::config::AccessMode;
+use crate::config::{AccessMode, Config};
+use crate::seam::process;
 
 /// A warm instance to which one database file is attached and detached.
 pub(crate) struct Host {
@@ -26,9 +28,13 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts the instance for a database; nothing is attached yet.
-    pub(crate) fn start(database: &Path, threads: Option<u32>) -> duckdb::Result<Self> {
-        let root = Connection::open_in_memory_with_flags(settings(threads)?)?;
-        let spill = database.with_added_extension("tmp");
+    pub(crate) fn start(database: &Path, config: &Config) -> duckdb::Result<Self> {
+        static HOSTS: AtomicU64 = AtomicU64::new(0);
+        let root = Connection::open_in_memory_with_flags(settings(config)?)?;
+        // DuckDB names its spill files alike in every process and locks none: two that shared a folder would
+        // overwrite each other's.
+        let number = HOSTS.fetch_add(1, Ordering::Relaxed); // only has to be unique
+        let spill = database.with_added_extension(format!("{}-{number}.tmp", process::id()));
         root.execute_batch(&format!(
             "SET temp_directory = {}; SET lock_configuration = true;",
             literal(&spill.to_string_lossy())
@@ -56,6 +62,19 @@ impl Host {
         self.root.lock().execute_batch(&format!("DETACH {}", self.name))
     }
 
+    /// Whether a lease has left something behind that the next one would find: another database attached, or
+    /// something made in the host's own. Such a host is not used again.
+    pub(crate) fn is_soiled(&self) -> duckdb::Result<bool> {
+        self.root.lock().query_row(
+            "SELECT (SELECT count(*) FROM duckdb_databases() WHERE NOT internal) > 2
+                 OR EXISTS (SELECT 1 FROM duckdb_tables() WHERE database_name = 'memory' AND NOT temporary)
+                 OR EXISTS (SELECT 1 FROM duckdb_views() WHERE database_name = 'memory' AND NOT internal)
+                 OR EXISTS (SELECT 1 FROM duckdb_functions() WHERE database_name = 'memory' AND NOT internal)",
+            [],
+            |row| row.get(0),
+        )
+    }
+
     /// A fresh connection on the attached file: in one read-only transaction, or free to write.
     pub(crate) fn connect(&self, mode: AccessMode) -> duckdb::Result<Connection> {
         let connection = self.root.lock().try_clone()?;
@@ -70,12 +89,12 @@ impl Host {
 /// Makes a database file, runs `fill` on it, and closes it with everything in the file itself.
 pub(crate) fn create_file<T, E: From<crate::Error>>(
     path: &Path,
-    threads: Option<u32>,
+    config: &Config,
     fill: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {
     let lift = |error: duckdb::Error| E::from(crate::Error::from(error));
     let connection =
-        Connection::open_with_flags(path, settings(threads).map_err(lift)?).map_err(lift)?;
+        Connection::open_with_flags(path, settings(config).map_err(lift)?).map_err(lift)?;
     let filled = fill(&connection)?;
     // A transaction that the closure left open would keep the checkpoint from happening.
     connection.execute_batch("CHECKPOINT").map_err(lift)?;
@@ -89,15 +108,18 @@ pub(crate) fn classify(error: &duckdb::Error) -> (ErrorClass, String) {
     (ErrorClass::of(&text), text)
 }
 
-fn settings(threads: Option<u32>) -> duckdb::Result<Settings> {
+fn settings(config: &Config) -> duckdb::Result<Settings> {
     // Nothing is fetched from a network behind the caller's back.
-    let settings = Settings::default()
+    let mut settings = Settings::default()
         .with("autoinstall_known_extensions", "false")?
         .with("autoload_known_extensions", "false")?;
-    match threads {
-        Some(threads) => settings.threads(i64::from(threads)),
-        None => Ok(settings),
+    if let Some(threads) = config.duckdb_threads {
+        settings = settings.threads(i64::from(threads))?;
     }
+    if let Some(bytes) = config.duckdb_memory_max_bytes {
+        settings = settings.max_memory(&format!("{bytes}B"))?;
+    }
+    Ok(settings)
 }
 
 /// The name that DuckDB itself would give the database: the file's name without its extension; the
@@ -128,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for name in ["memory.db", "it's \"odd\".db", "select", "temp", "ünï.code.db"] {
             let path = folder.path().join(name);
-            let host = Host::start(&path, Some(1)).unwrap();
+            let host = Host::start(&path, &Config::default()).unwrap();
             host.attach(&path, AccessMode::ReadWrite).unwrap();
             let connection = host.connect(AccessMode::ReadWrite).unwrap();
             connection.execute_batch("CREATE TABLE t (a INTEGER)").unwrap();
@@ -142,7 +164,7 @@ mod tests {
     fn a_lease_cannot_change_what_the_next_one_finds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
-        let host = Host::start(&path, Some(1)).unwrap();
+        let host = Host::start(&path, &Config::default()).unwrap();
         host.attach(&path, AccessMode::ReadWrite).unwrap();
         let first = host.connect(AccessMode::ReadWrite).unwrap();
         assert!(first.execute_batch("SET threads = 4").is_err());

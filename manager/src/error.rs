@@ -130,6 +130,17 @@ pub enum Error {
         /// The text of the first error.
         first_failure: String,
     },
+    /// The closure ended its transaction itself, by a COMMIT or ROLLBACK of its own. What it did before that is
+    /// stored or not as it asked; what it did after is rolled back. It is never run again.
+    #[error(
+        "commit to `{}`: the closure ended the transaction itself; leave COMMIT and ROLLBACK to the manager, and \
+         look what is stored before repeating it",
+        path.display()
+    )]
+    TransactionEnded {
+        /// The database.
+        path: PathBuf,
+    },
     /// The commit was cut off: what it was to store is either all there or not there at all. Look before
     /// doing it again.
     #[error("commit to `{}`: cut off, stored wholly or not at all ({text}); look before repeating it", path.display())]

@@ -13,7 +13,9 @@
 // Without the engine nobody above uses the gate but its own tests.
 #![cfg_attr(not(feature = "engine"), allow(dead_code))]
 
+pub(crate) mod byte;
 pub(crate) mod file;
+pub(crate) mod hold;
 pub(crate) mod phase;
 pub(crate) mod queue;
 pub(crate) mod record;

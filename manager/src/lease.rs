@@ -41,6 +41,11 @@ impl Drop for Lease {
 /// write is refused with [`ErrorClass::ReadOnly`](crate::ErrorClass::ReadOnly), and a `BEGIN` fails because
 /// there is one already. It may be sent to another thread.
 ///
+/// The lease guards against mistakes, not against intent: a `COMMIT` ends its snapshot and its protection, and
+/// after a statement that aborts the transaction (a failed cast, say) it answers nothing more; take a new one.
+/// A connection cloned from it ([`duckdb::Connection::try_clone`]), or another database attached to it, is outside
+/// of all guarantees: the manager notices both and closes what it can, but cannot undo what was done.
+///
 /// A lease that is leaked with `mem::forget` keeps the file held until the process ends.
 pub struct ReadLease(Lease);
 
@@ -49,7 +54,8 @@ pub struct ReadLease(Lease);
 /// Given by [`Manager::write`](crate::Manager::write) and returned when it is dropped: a transaction
 /// that is still open then is rolled back, temporary tables are gone. It dereferences to a
 /// [`duckdb::Connection`]; use [`transaction`](Self::transaction) for anything that has to be stored as a
-/// whole. It may be sent to another thread.
+/// whole. It may be sent to another thread. What [`ReadLease`] says of clones and attached databases holds here
+/// too.
 ///
 /// A lease that is leaked with `mem::forget` keeps the file held until the process ends.
 pub struct WriteLease(Lease);
@@ -77,9 +83,10 @@ impl WriteLease {
 
     /// Runs `work` in one transaction and commits it. `Ok` means it is stored and survives any kill.
     ///
-    /// Rolled back, with nothing stored, if `work` returns an error, if it panics, or if any statement in it
-    /// failed even though `work` went on: DuckDB answers the COMMIT of an aborted transaction with success and
-    /// stores nothing, so no such commit is sent.
+    /// Rolled back, with nothing stored, if `work` returns an error, if it panics, or if any statement of its
+    /// [`Transaction`] failed even though `work` went on: DuckDB answers the COMMIT of an aborted transaction with
+    /// success and stores nothing, so no such commit is sent. Of statements on the bare connection, those count
+    /// that abort the transaction; an unknown table or a syntax error does not.
     ///
     /// Blocks for the time its statements take; it waits for nobody.
     ///
@@ -87,6 +94,7 @@ impl WriteLease {
     ///
     /// * Whatever `work` returns.
     /// * [`Error::Poisoned`] if a statement failed and `work` returned `Ok`.
+    /// * [`Error::TransactionEnded`] if `work` sent a COMMIT or ROLLBACK of its own.
     /// * [`Error::Database`] if the commit was refused; nothing is stored.
     /// * [`Error::UnknownOutcome`] if the commit was cut off.
     ///

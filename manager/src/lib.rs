@@ -23,6 +23,8 @@ mod seam;
 mod walk_forward;
 
 #[cfg(feature = "engine")]
+mod attachment;
+#[cfg(feature = "engine")]
 mod create;
 #[cfg(feature = "engine")]
 mod database;
@@ -31,11 +33,15 @@ mod engine;
 #[cfg(feature = "engine")]
 mod error;
 #[cfg(feature = "engine")]
+mod inspect;
+#[cfg(feature = "engine")]
 mod lease;
 #[cfg(feature = "engine")]
 mod manager;
 #[cfg(feature = "engine")]
 mod observer;
+#[cfg(feature = "engine")]
+mod phases;
 #[cfg(feature = "engine")]
 mod registry;
 #[cfg(feature = "engine")]
@@ -44,6 +50,8 @@ mod status;
 mod store;
 #[cfg(feature = "engine")]
 mod transaction;
+#[cfg(feature = "engine")]
+mod wait;
 
 pub use class::ErrorClass;
 pub use config::{AccessMode, AcquireOptions, Config, ConfigError, WritesInEvaluation};
@@ -56,13 +64,15 @@ pub use duckdb;
 #[cfg(feature = "engine")]
 pub use error::{Error, Wanted};
 #[cfg(feature = "engine")]
+pub use inspect::{gate_path, holders};
+#[cfg(feature = "engine")]
 pub use lease::{AnyLease, ReadLease, WriteLease};
 #[cfg(feature = "engine")]
 pub use manager::{Drain, Manager, PhaseGuard};
 #[cfg(feature = "engine")]
 pub use observer::{LeaseEvent, Observer};
 #[cfg(feature = "engine")]
-pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status, gate_path, holders};
+pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status};
 #[cfg(feature = "engine")]
 pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
 #[cfg(feature = "engine")]

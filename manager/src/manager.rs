@@ -31,8 +31,7 @@ pub struct Drain {
     pub wait_max: Duration,
 }
 
-/// Gives leases on DuckDB files, one writer or many readers at a time over all processes, first come, first
-/// served.
+/// Gives leases on DuckDB files, one writer or many readers at a time over all processes, in turn.
 ///
 /// A file is held only while leases on it are out. A manager is cheap to clone, and its clones are one
 /// manager; two managers in one process cannot have the same file, as its settings belong to one of them.
@@ -196,12 +195,8 @@ impl Manager {
         path: impl AsRef<Path>,
         fill: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<bool, E> {
-        create::create(
-            path.as_ref(),
-            &self.shared.context.config,
-            self.shared.context.config.wait_max,
-            fill,
-        )
+        let config = &self.shared.context.config;
+        create::create(path.as_ref(), config, config.wait_max, fill)
     }
 
     /// Takes the write lease, runs `work` in one transaction, commits, and gives the lease back. Runs the whole
@@ -253,7 +248,10 @@ impl Manager {
     ///
     /// Those of [`read`](Self::read) but [`Error::HeldOutside`]; [`Error::TimedOut`] names who evaluates.
     pub fn training_phase(&self, path: impl AsRef<Path>) -> Result<PhaseGuard, Error> {
-        self.enter(&self.open_or_create(path.as_ref())?, Phase::Training)
+        self.enter(
+            &self.open_or_create(path.as_ref(), self.shared.context.config.wait_max)?,
+            Phase::Training,
+        )
     }
 
     /// Enters the evaluation phase of a database, waiting until nobody trains or writes any more: the training
@@ -280,8 +278,8 @@ impl Manager {
         self.close(Drained::Writes, drain)
     }
 
-    /// Waits for all leases of this manager to come back and lets go of every file. New leases wait meanwhile
-    /// and are given again afterwards.
+    /// Waits for all leases of this manager to come back and lets go of every file, one after the other. New
+    /// leases of the file that is being closed wait meanwhile and are given again afterwards.
     ///
     /// Blocks for at most [`Drain::wait_max`] and the checkpoint of what was written.
     pub fn close_all_connections(&self, drain: Drain) -> CloseReport {
@@ -311,8 +309,10 @@ impl Manager {
         wait_max: Duration,
         location: &'static Location<'static>,
     ) -> Result<WriteLease, Error> {
-        let database = self.open_or_create(path)?;
-        let granted = database.acquire(AccessMode::ReadWrite, wait_max, location)?;
+        let deadline = clock::deadline_in(wait_max);
+        let database = self.open_or_create(path, wait_max)?;
+        let remaining = deadline.saturating_duration_since(clock::now());
+        let granted = database.acquire(AccessMode::ReadWrite, remaining, location)?;
         Ok(WriteLease::new(database, granted))
     }
 
@@ -327,9 +327,9 @@ impl Manager {
         Ok(database)
     }
 
-    fn open_or_create(&self, path: &Path) -> Result<Arc<Database>, Error> {
+    fn open_or_create(&self, path: &Path, wait_max: Duration) -> Result<Arc<Database>, Error> {
         if !path.exists() {
-            self.create(path, |_| Ok::<(), Error>(()))?;
+            create::create(path, &self.shared.context.config, wait_max, |_| Ok::<(), Error>(()))?;
         }
         self.database(path)
     }

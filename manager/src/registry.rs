@@ -7,9 +7,8 @@
 //! DuckDB's lock (I4).
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -19,19 +18,7 @@ use crate::class::ErrorClass;
 use crate::database::Database;
 use crate::error::Error;
 use crate::observer::Context;
-
-/// What makes two paths the same file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-}
+use crate::seam::file_id::FileId;
 
 /// The name of a manager within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,21 +42,16 @@ pub(crate) fn database(
     files.retain(|_, entry| entry.database.strong_count() > 0);
     if let Some(entry) = files.get(&id)
         && let Some(database) = entry.database.upgrade()
-        && !is_deleted(&database, id)
+        && !has_gone(&database, id)
     {
         // The name matters too: DuckDB names the write-ahead log after it, so a hard link has another one.
         if entry.owner == owner && database.path() == canonical {
             return Ok(database);
         }
-        // A file that was renamed, or removed and its inode given to another, is free again once it is let go of.
-        if database.is_attached() || names(database.path(), id) {
-            return Err(Error::AlreadyManaged {
-                path: path.into(),
-                managed_as: database.path().into(),
-            });
-        }
+        let (path, managed_as) = (path.into(), database.path().into());
+        return Err(Error::AlreadyManaged { path, managed_as });
     }
-    let database = Arc::new(Database::new(canonical, Arc::clone(context)));
+    let database = Arc::new(Database::new(canonical, id, Arc::clone(context)));
     files.insert(id, Entry { owner, database: Arc::downgrade(&database) });
     Ok(database)
 }
@@ -83,21 +65,22 @@ pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
     databases
 }
 
-fn names(path: &Path, id: FileId) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == id)
-}
-
-/// Whether a database's file has been deleted and its inode now belongs to another file. An inode is not
-/// given anew while somebody has the old file open, so the file of a database that is held was moved.
-fn is_deleted(database: &Database, id: FileId) -> bool {
-    let elsewhere =
-        fs::metadata(database.path()).map_or(true, |metadata| FileId::of(&metadata) != id);
+/// Whether a database's file was moved or deleted, and its inode perhaps given to another file, while this
+/// process did not have it. (An inode is not given anew while somebody has the old file open.)
+fn has_gone(database: &Database, id: FileId) -> bool {
+    let elsewhere = FileId::at(database.path()).map_or(true, |found| found != id);
     elsewhere && database.is_idle()
 }
+
+/// DuckDB takes paths as UTF-8; any other name would be turned into that of another file.
+pub(crate) const NOT_UTF8: &str = "its path is not UTF-8, and DuckDB takes no other";
 
 fn identify(path: &Path) -> Result<(PathBuf, FileId), Error> {
     let unusable =
         |class, text: &str| Error::Unusable { path: path.into(), class, text: text.into() };
+    if path.to_str().is_none() {
+        return Err(unusable(ErrorClass::Other, NOT_UTF8));
+    }
     let found =
         fs::canonicalize(path).and_then(|canonical| Ok((fs::metadata(&canonical)?, canonical)));
     let (metadata, canonical) = match found {

@@ -37,6 +37,9 @@ const SCHEMA: &str = "
         range_begin UINTEGER NOT NULL, range_end UINTEGER NOT NULL, payload BLOB NOT NULL, checksum UBIGINT NOT NULL
     );";
 
+/// How many tables the database has.
+const TABLES: &str = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND NOT temporary";
+
 /// What a look-up found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
@@ -92,13 +95,19 @@ impl FeatureStore {
     /// Those of [`Manager::create`] and [`Manager::read`]; [`Error::Unusable`] if the database there is no store,
     /// or one of another schema version.
     pub fn open(manager: &Manager, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref().to_path_buf();
-        let store = Self { manager: manager.clone(), path };
-        if !manager
-            .create(&store.path, |new| -> Result<(), Error> { Ok(new.execute_batch(SCHEMA)?) })?
-        {
-            store.check_version()?;
+        let store = Self { manager: manager.clone(), path: path.as_ref().to_path_buf() };
+        let created = manager
+            .create(&store.path, |new| -> Result<(), Error> { Ok(new.execute_batch(SCHEMA)?) })?;
+        if !created && store.is_empty_database()? {
+            // Somebody took a lease or entered a phase first, which creates an empty database.
+            manager.transaction(&store.path, |tx| {
+                if tx.query(TABLES, [], |row| row.get::<_, u64>(0))? == [0] {
+                    tx.execute_batch(SCHEMA)?;
+                }
+                Ok(())
+            })?;
         }
+        store.check_version()?;
         Ok(store)
     }
 
@@ -146,7 +155,8 @@ impl FeatureStore {
     /// Looks an artefact up; if it is missing, computes it, publishes it, and returns what is stored.
     ///
     /// `compute` runs without a lease, so it may take its time and may use the manager. If somebody else
-    /// publishes the artefact meanwhile, theirs is returned.
+    /// publishes the artefact meanwhile, theirs is returned. While an evaluation phase keeps this process from
+    /// writing, what was computed is returned and not published.
     ///
     /// # Errors
     ///
@@ -161,10 +171,15 @@ impl FeatureStore {
             return Ok(payload);
         }
         let payload = compute()?;
-        if self.publish(&[(spec, &payload)])?.present > 0
-            && let Lookup::Hit(theirs) = self.get(key)?
-        {
-            return Ok(theirs);
+        match self.publish(&[(spec, &payload)]) {
+            Ok(Published { present: 1.., .. }) => {
+                if let Lookup::Hit(theirs) = self.get(key)? {
+                    return Ok(theirs);
+                }
+            }
+            // What is computed is not thrown away because it cannot be shared now.
+            Ok(_) | Err(Error::EvaluationIsOn { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         Ok(payload)
     }
@@ -209,6 +224,11 @@ impl FeatureStore {
     /// Where the store is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn is_empty_database(&self) -> Result<bool, Error> {
+        let tables: u64 = self.manager.read(&self.path)?.query_row(TABLES, [], |row| row.get(0))?;
+        Ok(tables == 0)
     }
 
     fn check_version(&self) -> Result<(), Error> {

@@ -27,6 +27,15 @@ impl Transaction<'_> {
         self.remember(self.connection.execute(sql, params))
     }
 
+    /// Runs statements separated by semicolons.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`]; the transaction is then poisoned.
+    pub fn execute_batch(&self, sql: &str) -> Result<(), Error> {
+        self.remember(self.connection.execute_batch(sql))
+    }
+
     /// Runs a prepared statement once for each set of parameters and returns how many rows they changed.
     ///
     /// # Errors
@@ -92,19 +101,29 @@ pub(crate) fn run<T, E: From<Error>>(
 ) -> Result<T, E> {
     connection.execute_batch("BEGIN").map_err(|error| E::from(error.into()))?;
     let open = Open { connection };
+    let number = number(connection).map_err(|error| E::from(error.into()))?;
     let transaction = Transaction { connection, first_failure: RefCell::new(None) };
-    let result = work(&transaction)?;
-    let mut failure = transaction.first_failure.into_inner();
-    if failure.is_none() {
-        // A statement can also have failed on the bare connection that the lease dereferences to.
-        failure = connection.execute_batch("SELECT 1").err().map(|error| error.to_string());
+    let result = work(&transaction);
+    let still_open = self::number(connection);
+    if still_open.as_ref().is_ok_and(|&now| now != number) {
+        return Err(Error::TransactionEnded { path: path.into() }.into());
     }
+    let result = result?;
+    // A statement can also have aborted the transaction from the bare connection that the lease dereferences
+    // to; asking for the number has then failed like any other.
+    let failure = transaction.first_failure.into_inner();
+    let failure = failure.or(still_open.err().map(|error| error.to_string()));
     if let Some(first_failure) = failure {
         return Err(Error::Poisoned { path: path.into(), first_failure }.into());
     }
     std::mem::forget(open); // from here on the commit decides
     connection.execute_batch("COMMIT").map_err(|error| commit_failed(path, error))?;
     Ok(result)
+}
+
+/// The number of the transaction that is open; outside of one, of a transaction of its own.
+fn number(connection: &Connection) -> duckdb::Result<u64> {
+    connection.query_row("SELECT txid_current()", [], |row| row.get(0))
 }
 
 /// A refused commit has stored nothing. One that failed while it was writing may have stored all of it:

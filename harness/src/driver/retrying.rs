@@ -38,14 +38,14 @@ impl Retrying {
 
     fn with<T>(
         &self,
-        mode: AccessMode,
+        mode: &AccessMode,
         work: impl FnOnce(&mut Connection) -> duckdb::Result<T>,
     ) -> Result<T, Failed> {
         let begun = Instant::now();
         let _only = self.one_at_a_time.lock();
-        let mut connection = self.open(&mode)?;
+        let mut connection = self.open(mode)?;
         let lease = self.leases.fetch_add(1, Ordering::Relaxed); // only has to be unique
-        let how = if mode == AccessMode::ReadOnly { Mode::Read } else { Mode::Write };
+        let how = if *mode == AccessMode::ReadOnly { Mode::Read } else { Mode::Write };
         self.probe.record(What::LeaseTaken { lease, mode: how, waited_ns: as_ns(begun.elapsed()) });
         let done = work(&mut connection);
         self.probe.record(What::LeaseReturned { lease });
@@ -79,10 +79,10 @@ impl Store for Retrying {
     fn leave(&self) {}
 
     fn get_many(&self, specs: &[FeatureSpec<'_>]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
-        self.with(AccessMode::ReadOnly, |connection| plain::get_many(connection, specs))
+        self.with(&AccessMode::ReadOnly, |connection| plain::get_many(connection, specs))
     }
 
     fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<(), Failed> {
-        self.with(AccessMode::ReadWrite, |connection| plain::publish(connection, artefacts))
+        self.with(&AccessMode::ReadWrite, |connection| plain::publish(connection, artefacts))
     }
 }

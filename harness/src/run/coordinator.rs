@@ -119,6 +119,8 @@ struct Run<'a> {
     recorder: Recorder<File>,
     processes: Vec<Process>,
     outputs: Receiver<(usize, Output)>,
+    /// Whether the processes were told to end, so that an end is no death.
+    finishing: bool,
 }
 
 /// Runs a plan on one driver. `progress` is told after each phase.
@@ -137,7 +139,7 @@ pub fn run(
     let file = File::create_new(job.history).map_err(failed("create", job.history))?;
     let recorder = Recorder::start(file, &header(job)).map_err(failed("write", job.history))?;
     let (send, outputs) = channel::unbounded();
-    let mut run = Run { job, recorder, processes: Vec::new(), outputs };
+    let mut run = Run { job, recorder, processes: Vec::new(), outputs, finishing: false };
 
     run.survey(When::Before)?;
     driver::create(job.driver, &store_in(job.folder))?;
@@ -218,6 +220,7 @@ impl Run<'_> {
     }
 
     fn finish_all(&mut self) -> Result<(), RunError> {
+        self.finishing = true;
         for process in &mut self.processes {
             let _ = process.tell(&Command::Finish);
         }
@@ -258,7 +261,8 @@ impl Run<'_> {
                     return Err(RunError::Worker { process, message });
                 }
                 Output::Garbage(line) => return Err(RunError::Garbage { process, line }),
-                Output::End if awaited.contains(&number) => {
+                // Also of one that has nothing to do just now: its answer would be awaited in vain later.
+                Output::End if !self.finishing || awaited.contains(&number) => {
                     let ending = match self.processes[number].wait() {
                         Ok(Some(code)) => format!("exit code {code}"),
                         Ok(None) => "killed by a signal".to_owned(),

@@ -1,6 +1,7 @@
 //! Worker processes, as the coordinator sees them.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command as Program, Stdio};
 use std::thread::{self, JoinHandle};
@@ -45,6 +46,8 @@ impl Process {
     ) -> io::Result<Self> {
         let mut child = Program::new(program)
             .arg("worker")
+            // Ctrl-C on a terminal goes to the whole group of the coordinator, and is for it alone.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

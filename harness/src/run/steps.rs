@@ -189,10 +189,10 @@ impl Actor<'_> {
             found[index] = Some(payload);
         }
         let all: Vec<Vec<u8>> = found.into_iter().flatten().collect();
-        let made: Vec<_> =
+        let fresh: Vec<_> =
             missing.iter().map(|&index| (&specs[index], all[index].as_slice())).collect();
-        if !made.is_empty() {
-            self.publish(&made);
+        if !fresh.is_empty() {
+            self.publish(&fresh);
         }
         Ok(all)
     }

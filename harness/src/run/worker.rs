@@ -18,13 +18,13 @@ use crate::probe::Probe;
 pub fn main() -> u8 {
     // Also covers a coordinator that is killed while this process computes.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    let commands = read_commands();
-    let Ok(Command::Start(start)) = commands.recv() else {
+    let Some(start) = read_start() else {
         eprintln!(
             "harness worker: this is a part of `harness run`; it is not meant to be started by hand"
         );
         return 2;
     };
+    let commands = read_commands();
     let probe = Probe::new(&start.process, Box::new(io::stdout()));
     match work(&start, &probe, &commands) {
         Ok(()) => {
@@ -86,6 +86,17 @@ fn open_prices(start: &Start) -> manager::duckdb::Result<Connection> {
     Connection::open_with_flags(&start.prices, config)
 }
 
+/// The first command, if it is the one that comes first.
+fn read_start() -> Option<Start> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).ok()?;
+    match serde_json::from_str(&line) {
+        Ok(Command::Start(start)) => Some(start),
+        _ => None,
+    }
+}
+
+/// Every command after the first.
 fn read_commands() -> Receiver<Command> {
     let (send, commands) = channel::unbounded();
     thread::spawn(move || {

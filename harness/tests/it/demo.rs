@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-use harness::history::{Event, History, What};
+use harness::history::{Event, History, What, When};
 use harness::scenario::Scenario;
 use reports::{ScenarioReport, Status};
 
@@ -188,6 +188,21 @@ fn no_process_of_the_demo_is_left() {
         for (name, pid) in workers(&history) {
             assert!(ended(pid) && !is_worker(pid), "{name}, {pid}, on {driver}");
         }
+    }
+}
+
+/// What is there before the first process and what is left after the last: swapped, nothing would ever leak.
+#[test]
+fn the_machine_is_surveyed_first_and_last() {
+    for driver in DRIVERS {
+        let events = history(driver).events;
+        let [first, .., last] = &*events else { panic!("{driver}: {} events", events.len()) };
+        let files = |event: &Event, expected| match &event.what {
+            What::Survey { when, files, .. } if *when == expected => files.clone(),
+            other => panic!("{driver}: {other:?}"),
+        };
+        assert_eq!(files(first, When::Before), Vec::<String>::new());
+        assert!(files(last, When::After).contains(&"store.duckdb".to_owned()), "{driver}");
     }
 }
 

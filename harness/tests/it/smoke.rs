@@ -1,6 +1,8 @@
 //! `harness run smoke`, the flags of `run`, and the verbs that only print.
 
-use harness::history::History;
+use std::collections::BTreeMap;
+
+use harness::history::{History, What};
 use reports::{Hex64, Report, Status};
 use serde_json::Value;
 
@@ -91,14 +93,27 @@ fn the_seed_comes_from_the_environment_unless_it_is_given() {
     }
 }
 
-/// The interleaving is the kernel's, but who takes part and what is scored is the plan's.
+/// How many keys each actor asked for, look-up by look-up.
+fn asked(history: &History) -> BTreeMap<String, Vec<usize>> {
+    let mut asked: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for event in &history.events {
+        if let What::Lookup { hits, missed, .. } = &event.what {
+            asked.entry(event.actor.clone()).or_default().push(*hits as usize + missed.len());
+        }
+    }
+    asked
+}
+
+/// The interleaving is the kernel's, but who does what in which order is the plan's.
 #[test]
-fn two_runs_of_one_seed_have_the_same_actors_and_scores() {
+fn two_runs_of_one_seed_have_the_same_actors_steps_and_scores() {
     let (one, other) = (Site::new(), Site::new());
     for site in [&one, &other] {
         site.run(&["smoke", "--seed", "99"]).exits_with(0);
     }
     assert_eq!(history(&one).header, history(&other).header);
+    assert_eq!(asked(&history(&one)), asked(&history(&other)));
+    assert_eq!(asked(&history(&one)).len(), 4, "every actor has something to do");
     let scores = |site: &Site| site.report().scenarios.remove(0).scores;
     assert_eq!(scores(&one), scores(&other));
     assert!(!scores(&one).is_empty());

@@ -14,9 +14,10 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// No test waits longer for anything.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
-/// How soon something has to happen that nobody should wait for.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_mins(2);
+/// How soon something has to happen that nobody should wait for: well under the three minutes that a run waits
+/// for a silent worker, well above what a busy machine needs.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// The folder of the workspace, which every command is run in.
 pub(crate) fn workspace() -> &'static Path {

@@ -32,9 +32,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::phase::{self, WritePermission};
 use super::record::{self, Holder, Slot, Standing};
-use crate::AccessMode;
 use crate::seam::clock;
 use crate::seam::file_lock::{self, Share};
 
@@ -42,19 +40,6 @@ use crate::seam::file_lock::{self, Share};
 pub(crate) const HEADER: &[u8] = b"flockgate gate 1\n\
 This file says who may open the DuckDB database beside it.\n\
 It may be deleted while nobody uses that database.\n";
-
-/// The bytes that are locked.
-pub(crate) mod byte {
-    pub(crate) const TURNSTILE: i64 = 1 << 40;
-    pub(crate) const FILE: i64 = TURNSTILE + 1;
-    pub(crate) const PHASE_TURNSTILE: i64 = TURNSTILE + 2;
-    pub(crate) const TRAINING: i64 = TURNSTILE + 3;
-    pub(crate) const EVALUATION: i64 = TURNSTILE + 4;
-
-    pub(crate) fn slot(number: u32) -> i64 {
-        TURNSTILE + 16 + i64::from(number)
-    }
-}
 
 /// Why the gate did not open.
 #[derive(Debug)]
@@ -120,9 +105,10 @@ impl GateFile {
         self.attempt(file_lock::held_by_other(&self.file, byte))
     }
 
-    /// Writes a record that others can read while this gate file is open.
+    /// Writes a record that others can read while this gate file is open. On a full disk there is none: a record
+    /// is for people, and reading must go on.
     pub(crate) fn announce(&self, holder: &Holder) -> Result<Option<Slot>, Refusal> {
-        self.attempt(Slot::claim(&self.file, holder))
+        self.attempt(full_disk_is_none(Slot::claim(&self.file, holder)))
     }
 
     /// Turns an announced waiter into a holder.
@@ -130,7 +116,10 @@ impl GateFile {
         holder.standing = Standing::Holding;
         holder.since_unix_ms = clock::unix_ms();
         match slot {
-            Some(slot) => self.attempt(slot.write(&self.file, holder)),
+            Some(slot) => {
+                let written = slot.write(&self.file, holder).map(|()| None);
+                self.attempt(full_disk_is_none::<()>(written)).map(|_| ())
+            }
             None => Ok(()),
         }
     }
@@ -162,48 +151,10 @@ impl Drop for GateFile {
     }
 }
 
-/// The file, held by this process. Given back by dropping it.
-#[derive(Debug)]
-pub(crate) struct Hold {
-    gate: GateFile,
-}
-
-impl Hold {
-    /// Waits for the file and takes it.
-    ///
-    /// Blocks until the deadline at most, asleep in the kernel. First come, first served among all
-    /// processes, readers together.
-    pub(crate) fn take(
-        database: &Path,
-        mode: AccessMode,
-        label: &str,
-        permission: WritePermission,
-        deadline: Instant,
-    ) -> Result<Self, Refusal> {
-        loop {
-            let gate = GateFile::open(database)?;
-            let mut holder = Holder::this_process(label, Some(mode), None);
-            let slot = gate.announce(&holder)?;
-            if mode == AccessMode::ReadWrite && permission == WritePermission::OutsideEvaluation {
-                phase::permit_write(&gate, deadline)?;
-            }
-            gate.lock(byte::TURNSTILE, Share::Exclusive, deadline)?;
-            let share = match mode {
-                AccessMode::ReadOnly => Share::Shared,
-                AccessMode::ReadWrite => Share::Exclusive,
-            };
-            gate.lock(byte::FILE, share, deadline)?;
-            gate.unlock(byte::TURNSTILE)?;
-            if gate.is_current()? {
-                gate.confirm(slot.as_ref(), &mut holder)?;
-                return Ok(Self { gate });
-            }
-        }
-    }
-
-    /// Whether a process waits for the file: whoever is next holds the turnstile.
-    pub(crate) fn is_wanted(&self) -> bool {
-        matches!(self.gate.held_by_other(byte::TURNSTILE), Ok(Some(_)))
+fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(None),
+        result => result,
     }
 }
 

@@ -7,12 +7,14 @@
 //! A write hold counts as training for as long as it lasts, unless its process may write during
 //! evaluation: entering evaluation therefore waits until the last writer has let go, everywhere, and new
 //! writers queue behind it. It is taken *before* the file (and before its turnstile): a process that
-//! waits for a phase holds nothing that somebody in the other phase could wait for.
+//! waits for a phase holds nothing through the gate that somebody in the other phase could wait for. (A thread
+//! of it that has a read lease out does; its own deadline ends that.)
 
 use std::path::Path;
 use std::time::Instant;
 
-use super::file::{GateFile, Refusal, byte};
+use super::byte;
+use super::file::{GateFile, Refusal};
 use super::record::{Holder, Phase};
 use crate::seam::file_lock::Share;
 
@@ -68,6 +70,11 @@ pub(crate) fn permit_write(gate: &GateFile, deadline: Instant) -> Result<(), Ref
     gate.unlock(byte::PHASE_TURNSTILE)?;
     // Somebody may have entered while this process queued; from here on nobody can.
     refuse_in_evaluation(gate)
+}
+
+/// Refuses if somebody is in evaluation now. Waits for nothing.
+pub(crate) fn refuse_in_evaluation_of(database: &Path) -> Result<(), Refusal> {
+    GateFile::open_existing(database)?.as_ref().map_or(Ok(()), refuse_in_evaluation)
 }
 
 fn refuse_in_evaluation(gate: &GateFile) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::byte;
+use super::byte;
 use crate::AccessMode;
 use crate::seam::file_lock::{self, Share};
 use crate::seam::{clock, process};
@@ -154,10 +154,16 @@ pub(crate) fn read_all(file: &File) -> io::Result<Vec<Holder>> {
         }
         let mut text = vec![0_u8; SLOT_BYTES as usize];
         let at = FIRST_SLOT + u64::from(number) * SLOT_BYTES;
-        // A record that is being written does not parse; its owner is then left out, not misnamed.
-        if file.read_exact_at(&mut text, at).is_ok() {
-            holders.extend(serde_json::from_slice::<Holder>(&text).ok());
+        if file.read_exact_at(&mut text, at).is_err() {
+            continue; // nothing is written yet
         }
+        // A record that is being written does not parse, and one that a dead process left in a slot that has
+        // just been claimed is not of the process that it names: both owners are left out, not misnamed.
+        let found: Option<Holder> = serde_json::from_slice(&text).ok();
+        holders.extend(found.filter(|holder| {
+            let started = process::started(holder.pid);
+            started.is_none() || started == holder.process_started_ticks
+        }));
     }
     Ok(holders)
 }

@@ -40,13 +40,30 @@ pub(crate) fn lock(file: &File, byte: i64, share: Share, deadline: Instant) -> i
     if try_lock(file, byte, share)? {
         return Ok(true);
     }
-    let _alarm = Alarm::set(deadline)?;
+    let _alarm = match Alarm::set(deadline) {
+        // The user's limit of queued signals is used up (RLIMIT_SIGPENDING): without a timer a wait in the kernel
+        // has no end, so this one is spent outside of it.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return poll(file, byte, share, deadline);
+        }
+        alarm => alarm?,
+    };
     while clock::now() < deadline {
         match control(file, libc::F_OFD_SETLKW, byte, 1, kind(share)) {
             Ok(_) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(false)
+}
+
+fn poll(file: &File, byte: i64, share: Share, deadline: Instant) -> io::Result<bool> {
+    while clock::now() < deadline {
+        if try_lock(file, byte, share)? {
+            return Ok(true);
+        }
+        clock::sleep(Duration::from_millis(1));
     }
     Ok(false)
 }

@@ -133,7 +133,7 @@ fn a_writer_is_refused_at_once_while_somebody_evaluates_unless_its_policy_allows
 #[test]
 fn a_process_in_training_writes_although_somebody_waits_to_evaluate() {
     let site = Site::new();
-    let manager = manager_that_waits(A_WHILE * 20);
+    let manager = manager();
     let phase = manager.training_phase(site.database()).unwrap();
     let evaluator = Peer::begin("evaluation", &site.database());
     evaluator.sleeps_for_a_lock();
@@ -151,7 +151,7 @@ fn a_process_in_training_writes_although_somebody_waits_to_evaluate() {
 fn each_of_two_training_guards_of_a_process_covers_its_writes() {
     for keep_first in [true, false] {
         let site = Site::new();
-        let manager = manager_that_waits(A_WHILE * 20);
+        let manager = manager();
         let first = manager.training_phase(site.database()).unwrap();
         let second = manager.training_phase(site.database()).unwrap();
         let kept = if keep_first {
