@@ -2,7 +2,7 @@
 //! data to standard output.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,6 +17,16 @@ use crate::scenario::Driver;
 use crate::seed::Seed;
 use crate::session::{self, Options};
 use crate::suite;
+
+/// A line for people. That nobody listens any longer (`harness run 2>&1 | head`) is no reason to stop.
+macro_rules! tell {
+    ($($text:tt)*) => {{ let _ = writeln!(io::stderr(), $($text)*); }};
+}
+
+/// A line of data. Whoever closes the pipe has seen enough.
+macro_rules! data {
+    ($($text:tt)*) => {{ let _ = writeln!(io::stdout(), $($text)*); }};
+}
 
 /// Runs training and evaluation pipelines against real DuckDB files, and judges what happened.
 #[derive(Debug, Parser)]
@@ -107,7 +117,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Status { database, json }) => status(&database, json),
         Some(Verb::List) => list(),
         Some(Verb::Schema) => {
-            println!("{:#}", reports::schema());
+            data!("{:#}", reports::schema());
             ExitCode::Passed
         }
         Some(Verb::Worker) => ExitCode::from_code(worker::main()).unwrap_or(ExitCode::Internal),
@@ -155,13 +165,13 @@ fn run(args: &RunArgs) -> ExitCode {
 
 fn announce(options: &Options, words: &[String]) {
     if options.scenarios.is_empty() {
-        eprintln!(
+        tell!(
             "harness: no scenario matches `{}`; `harness list` shows scenarios and suites",
             words.join(" ")
         );
     }
     for scenario in &options.scenarios {
-        eprintln!("{}: {}, seed {}", scenario.id, scenario.title, options.seed);
+        tell!("{}: {}, seed {}", scenario.id, scenario.title, options.seed);
     }
 }
 
@@ -169,32 +179,32 @@ fn report(args: &RunArgs, done: &session::Session) {
     let path = done.folder.join(reports::FILE_NAME);
     if args.message_format == MessageFormat::Json {
         match serde_json::to_string(&done.report) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("harness: print the report: {error}"),
+            Ok(json) => data!("{json}"),
+            Err(error) => tell!("harness: print the report: {error}"),
         }
         return;
     }
     let good = done.report.summary.exit_code == ExitCode::Passed.code();
     if !args.quiet || !good {
-        eprintln!("\n{}", reports::table(&done.report));
+        tell!("\n{}", reports::table(&done.report));
         for scenario in &done.report.scenarios {
             if let Some(failure) = &scenario.failure {
                 explain(&scenario.id, &scenario.driver, failure);
             }
         }
         let canaries = done.report.summary.canaries;
-        eprintln!("canaries: {} planted, {} caught", canaries.planted, canaries.caught);
-        eprintln!("report:   {}", path.display());
+        tell!("canaries: {} planted, {} caught", canaries.planted, canaries.caught);
+        tell!("report:   {}", path.display());
     }
 }
 
 fn explain(id: &str, driver: &str, failure: &reports::Failure) {
-    eprintln!("{id} on {driver}: failure {}", failure.fingerprint);
+    tell!("{id} on {driver}: failure {}", failure.fingerprint);
     for reason in &failure.because {
-        eprintln!("  {reason}");
+        tell!("  {reason}");
     }
     if let Some(command) = &failure.replay_command {
-        eprintln!("  run it again: {command}");
+        tell!("  run it again: {command}");
     }
 }
 
@@ -209,8 +219,8 @@ fn judge(path: &Path) -> ExitCode {
     };
     let findings = check::all().map(|check| (check.id(), check.judge(&history)));
     for (id, finding) in &findings {
-        println!("{id:16} {:9} {}", finding.verdict.to_string(), finding.message);
-        finding.because.iter().for_each(|reason| println!("{:26} {reason}", ""));
+        data!("{id:16} {:9} {}", finding.verdict.to_string(), finding.message);
+        finding.because.iter().for_each(|reason| data!("{:26} {reason}", ""));
     }
     let found = |verdict| findings.iter().any(|(_, finding)| finding.verdict == verdict);
     if found(Verdict::Violated) {
@@ -232,15 +242,15 @@ fn status(database: &Path, json: bool) -> ExitCode {
     match manager::holders(database) {
         Ok(holders) if json => {
             let path = database.to_string_lossy();
-            println!("{:#}", serde_json::json!({ "database": path, "holders": holders }));
+            data!("{:#}", serde_json::json!({ "database": path, "holders": holders }));
             ExitCode::Passed
         }
         Ok(holders) => {
             if holders.is_empty() {
-                println!("nobody holds {} through the gate", database.display());
+                data!("nobody holds {} through the gate", database.display());
             }
             for holder in holders {
-                println!("{holder}");
+                data!("{holder}");
             }
             ExitCode::Passed
         }
@@ -253,7 +263,7 @@ fn list() -> ExitCode {
         Ok(scenarios) => {
             for scenario in scenarios {
                 let drivers: Vec<_> = scenario.drivers.iter().map(|driver| driver.name()).collect();
-                println!(
+                data!(
                     "{:16} {:12} {:24} {}",
                     scenario.id,
                     scenario.suites.join(","),
@@ -268,7 +278,7 @@ fn list() -> ExitCode {
 }
 
 fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
-    eprintln!("harness: {error}");
+    tell!("harness: {error}");
     code
 }
 

@@ -90,6 +90,14 @@ pub fn open(
     })
 }
 
+/// Whether a driver keeps training and evaluation apart by itself.
+pub fn keeps_phases_apart(driver: Driver) -> bool {
+    match driver {
+        Driver::Naive | Driver::Retrying => false,
+        Driver::Managed => true,
+    }
+}
+
 /// Every row that a fresh reader finds when all actors have gone.
 ///
 /// # Errors

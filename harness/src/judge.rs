@@ -42,6 +42,7 @@ pub fn finished(
         });
     }
     let mut bounds = bounds(&expect, &counts);
+    bounds.push(all_scored(scenario, &scores));
     bounds.extend(same_scores(&scores, reference));
     because.extend(
         bounds
@@ -112,6 +113,16 @@ fn bounds(expect: &Expect, counts: &Counts) -> Vec<CheckReport> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// A run that scored nothing has shown nothing.
+fn all_scored(scenario: &Scenario, scores: &[Score]) -> CheckReport {
+    let (found, planned) = (scores.len(), scenario.windows.count);
+    report(
+        "all_scored",
+        found as u64 == u64::from(planned),
+        format!("{found} of {planned} windows scored"),
+    )
 }
 
 /// One plan has one outcome, whichever driver carried it out: the scores are equal to the last bit.

@@ -105,24 +105,31 @@ pub fn run(options: &Options) -> Result<Session, SessionError> {
     let mut scenarios = Vec::new();
     let mut canaries = Canaries::default();
     let mut exit_codes = Vec::new();
-    let done = (|| {
-        for scenario in &options.scenarios {
-            run_scenario(
-                options,
-                scenario,
-                &folder,
-                &mut scenarios,
-                &mut canaries,
-                &mut exit_codes,
-            )?;
+    let mut failed = None;
+    for scenario in &options.scenarios {
+        let done = run_scenario(
+            options,
+            scenario,
+            &folder,
+            &mut scenarios,
+            &mut canaries,
+            &mut exit_codes,
+        );
+        if let Err(error) = done {
+            failed = Some((scenario, blame_full_disk(error, &folder)));
+            break;
         }
-        Ok(())
-    })();
+    }
     let machine = provenance::machine(&folder);
     coordinator::clean_up(&work);
-    if let Err(error) = done {
-        let _ = fs::remove_dir_all(&folder); // nothing in it is worth keeping
-        return Err(blame_full_disk(error, &folder));
+    if let Some((scenario, error)) = failed {
+        if scenarios.is_empty() {
+            let _ = fs::remove_dir_all(&folder); // there is nothing in it to keep
+            return Err(error);
+        }
+        exit_codes.push(error.exit_code());
+        let (driver, seed) = (scenario.drivers[0], options.seed);
+        scenarios.push(judge::broken(scenario, driver, seed, &[], &error.to_string()));
     }
     let provenance = Provenance {
         started_at: started_at.to_string(),

@@ -17,14 +17,17 @@ pub fn counts(history: &History) -> Counts {
     let published = acknowledged_at(history);
     let is_published =
         |key: &String, at: u64| published.get(key.as_str()).is_some_and(|&then| then < at);
+    // When each actor asked for what it then missed.
+    let mut asked: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut counts =
         Counts { lost_rows: check::lost_rows(history).unwrap_or(0), ..Counts::default() };
     for event in &history.events {
         match &event.what {
             What::Lookup { hits, missed, took_ns, .. } => {
                 counts.operations += 1;
+                let asked_at = event.t_ns.saturating_sub(*took_ns);
+                asked.extend(missed.iter().map(|key| ((&*event.actor, &**key), asked_at)));
                 if history.role(&event.actor) == Some(Role::Evaluation) {
-                    let asked_at = event.t_ns.saturating_sub(*took_ns);
                     counts.cache_hits += u64::from(*hits);
                     counts.cache_misses += missed.len() as u64;
                     let known = missed.iter().filter(|key| is_published(key, asked_at));

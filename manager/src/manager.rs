@@ -103,8 +103,9 @@ impl Manager {
 
     /// Waits for a read lease: a connection that sees one snapshot of the database.
     ///
-    /// Runs beside other readers of any process and beside the writer of this one. Threads and processes are
-    /// served in order of arrival; readers that arrive behind a waiting writer wait behind it.
+    /// Runs beside other readers of any process and beside the writer of this one. Threads of one process
+    /// are served in order of arrival, and so are processes, but that a process serves its own threads first as long as
+    /// its hold is younger than [`Config::hold_max`]. Readers that arrive behind a waiting writer wait behind it.
     ///
     /// Blocks for at most [`Config::wait_max`], plus the time that DuckDB needs to attach (about 1 ms; 12
     /// ms more for the first lease of a database in a process; longer if a write-ahead log has to be

@@ -38,8 +38,10 @@ impl Check for NoLostCommit {
             });
         }
         let lost = evidence.count;
+        let mut seen = BTreeSet::new();
         for row in visible.rows {
-            if let Some(objection) = visible.objection(row) {
+            let twice = (!seen.insert(&row.key)).then(|| "which was there already".to_owned());
+            if let Some(objection) = twice.or_else(|| visible.objection(row)) {
                 let (reader, t_ns) = (&visible.event.actor, visible.event.t_ns);
                 let Row { key, content } = row;
                 evidence.add(|| {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use manager::{
     AccessMode, Config, FeatureSpec, FeatureStore, LeaseEvent, Lookup, Manager, Observer,
@@ -12,6 +13,9 @@ use parking_lot::Mutex;
 use super::{Failed, Store};
 use crate::history::{Mode, Outcome, Role, Row, What};
 use crate::probe::{Probe, as_ns};
+
+/// Longer than any phase of a scenario lasts: a process that is told its phase early waits for the other one.
+const PHASE_MAX: Duration = Duration::from_mins(2);
 
 /// See the module's header.
 pub(super) struct Managed {
@@ -46,6 +50,7 @@ impl Managed {
                 Role::Training => WritesInEvaluation::Refuse,
                 Role::Evaluation => WritesInEvaluation::Allow,
             },
+            wait_max: PHASE_MAX,
             ..Config::default()
         };
         let manager = Manager::with_observer(config, Arc::new(Recording(probe.clone())))?;

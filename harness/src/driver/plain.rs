@@ -1,9 +1,10 @@
 //! What the drivers without a manager have in common: the table they made for themselves, and its SQL.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use manager::duckdb::{self, AccessMode, Config, Connection, params_from_iter};
-use manager::{ErrorClass, FeatureSpec, Manager};
+use manager::{ErrorClass, FeatureSpec, Key, Manager};
 
 use super::Failed;
 use crate::history::{Outcome, Row, What};
@@ -14,53 +15,66 @@ pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     let manager = Manager::new(manager::Config::default())?;
     manager.create(path, |new| -> Result<(), manager::Error> {
         Ok(new.execute_batch(
-            "CREATE TABLE feature_cache (key VARCHAR NOT NULL, payload BLOB NOT NULL)",
+            "CREATE TABLE feature_cache (key BLOB NOT NULL, payload BLOB NOT NULL)",
         )?)
     })?;
     Ok(())
 }
 
 pub(super) fn open(path: &Path, mode: AccessMode) -> duckdb::Result<Connection> {
-    Connection::open_with_flags(path, Config::default().access_mode(mode)?)
+    // One thread, as the managed driver has: a small file is opened and read sooner that way.
+    Connection::open_with_flags(path, Config::default().access_mode(mode)?.threads(1)?)
 }
 
 pub(super) fn get_many(
     connection: &Connection,
     specs: &[FeatureSpec<'_>],
 ) -> duckdb::Result<Vec<Option<Vec<u8>>>> {
-    let keys: Vec<String> = specs.iter().map(|spec| spec.key().to_string()).collect();
+    let keys: Vec<Key> = specs.iter().map(FeatureSpec::key).collect();
     let sql = format!(
         "SELECT key, payload FROM feature_cache WHERE key IN ({})",
-        vec!["?"; keys.len()].join(", ")
+        placeholders(keys.len())
     );
     let mut statement = connection.prepare(&sql)?;
     let found = statement
-        .query_map(params_from_iter(&keys), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<duckdb::Result<std::collections::HashMap<String, Vec<u8>>>>()?;
-    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        .query_map(params_from_iter(keys.iter().map(Key::as_bytes)), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<duckdb::Result<HashMap<Vec<u8>, Vec<u8>>>>()?;
+    Ok(keys.iter().map(|key| found.get(key.as_bytes()).cloned()).collect())
 }
 
+/// Stores what is not there yet, in one transaction, through an appender: what the store of the manager does.
 pub(super) fn publish(
     connection: &mut Connection,
     artefacts: &[(&FeatureSpec<'_>, &[u8])],
 ) -> duckdb::Result<()> {
     let transaction = connection.transaction()?;
-    {
-        let mut insert = transaction.prepare(
-            "INSERT INTO feature_cache SELECT ?, ? WHERE NOT EXISTS (FROM feature_cache WHERE key = ?)",
-        )?;
-        for (spec, payload) in artefacts {
-            let key = spec.key().to_string();
-            insert.execute(duckdb::params![key, payload, key])?;
+    let keys: Vec<Key> = artefacts.iter().map(|(spec, _)| spec.key()).collect();
+    let sql = format!("SELECT key FROM feature_cache WHERE key IN ({})", placeholders(keys.len()));
+    let mut present = transaction
+        .prepare(&sql)?
+        .query_map(params_from_iter(keys.iter().map(Key::as_bytes)), |row| row.get(0))?
+        .collect::<duckdb::Result<HashSet<Vec<u8>>>>()?;
+    let mut appender = transaction.appender("feature_cache")?;
+    for (key, (_, payload)) in keys.iter().zip(artefacts) {
+        if present.insert(key.as_bytes().to_vec()) {
+            appender.append_row(duckdb::params![key.as_bytes(), payload])?;
         }
     }
+    appender.flush()?;
+    drop(appender);
     transaction.commit()
+}
+
+fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
 }
 
 pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
     let manager = Manager::new(manager::Config::default())?;
     let lease = manager.read(path)?;
-    let mut statement = lease.prepare("SELECT key, payload FROM feature_cache")?;
+    let mut statement = lease.prepare("SELECT lower(hex(key)), payload FROM feature_cache")?;
     let rows = statement.query_map([], |row| {
         let payload: Vec<u8> = row.get(1)?;
         Ok(Row { key: row.get(0)?, content: format!("{:016x}", crate::seed::fnv1a(&payload)) })

@@ -42,24 +42,14 @@ impl Retrying {
         work: impl FnOnce(&mut Connection) -> duckdb::Result<T>,
     ) -> Result<T, Failed> {
         let begun = Instant::now();
-        let _only = self.one_at_a_time.lock();
-        let mut connection = self.open(mode)?;
-        let lease = self.leases.fetch_add(1, Ordering::Relaxed); // only has to be unique
-        let how = if *mode == AccessMode::ReadOnly { Mode::Read } else { Mode::Write };
-        self.probe.record(What::LeaseTaken { lease, mode: how, waited_ns: as_ns(begun.elapsed()) });
-        let done = work(&mut connection);
-        self.probe.record(What::LeaseReturned { lease });
-        drop(connection);
-        done.map_err(|error| plain::surface(&error, &self.probe))
-    }
-
-    fn open(&self, mode: &AccessMode) -> Result<Connection, Failed> {
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX, WAIT_MAX);
         loop {
+            let only = self.one_at_a_time.lock();
             let error = match plain::open(&self.path, mode.clone()) {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return self.work(connection, mode, begun, work),
                 Err(error) => error,
             };
+            drop(only); // the other threads of this process may be luckier meanwhile
             if !plain::is_conflict(&error, &self.probe) {
                 return Err(plain::surface(&error, &self.probe));
             }
@@ -68,6 +58,22 @@ impl Retrying {
             };
             self.probe.record(What::Retry { attempt: backoff.attempts(), pause_ns: as_ns(pause) });
         }
+    }
+
+    fn work<T>(
+        &self,
+        mut connection: Connection,
+        mode: &AccessMode,
+        begun: Instant,
+        work: impl FnOnce(&mut Connection) -> duckdb::Result<T>,
+    ) -> Result<T, Failed> {
+        let lease = self.leases.fetch_add(1, Ordering::Relaxed); // only has to be unique
+        let how = if *mode == AccessMode::ReadOnly { Mode::Read } else { Mode::Write };
+        self.probe.record(What::LeaseTaken { lease, mode: how, waited_ns: as_ns(begun.elapsed()) });
+        let done = work(&mut connection);
+        self.probe.record(What::LeaseReturned { lease });
+        drop(connection);
+        done.map_err(|error| plain::surface(&error, &self.probe))
     }
 }
 

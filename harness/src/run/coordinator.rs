@@ -119,6 +119,10 @@ struct Run<'a> {
     recorder: Recorder<File>,
     processes: Vec<Process>,
     outputs: Receiver<(usize, Output)>,
+    /// For each process, how many commands it has not answered yet.
+    owed: Vec<u32>,
+    /// For each process, the phase that it entered last, and in which window.
+    entered: Vec<Option<(u32, Role)>>,
     /// Whether the processes were told to end, so that an end is no death.
     finishing: bool,
 }
@@ -139,7 +143,15 @@ pub fn run(
     let file = File::create_new(job.history).map_err(failed("create", job.history))?;
     let recorder = Recorder::start(file, &header(job)).map_err(failed("write", job.history))?;
     let (send, outputs) = channel::unbounded();
-    let mut run = Run { job, recorder, processes: Vec::new(), outputs, finishing: false };
+    let mut run = Run {
+        job,
+        recorder,
+        processes: Vec::new(),
+        outputs,
+        owed: Vec::new(),
+        entered: Vec::new(),
+        finishing: false,
+    };
 
     run.survey(When::Before)?;
     driver::create(job.driver, &store_in(job.folder))?;
@@ -171,7 +183,7 @@ impl Run<'_> {
         }
         for (number, (name, role)) in names.into_values().enumerate() {
             let program = self.job.program;
-            let mut process = Process::start(program, name.clone(), number, send.clone())
+            let process = Process::start(program, name.clone(), number, send.clone())
                 .map_err(|source| RunError::Io { action: "start", path: program.into(), source })?;
             self.record_of(&name, What::ProcessStarted { pid: process.pid })?;
             let start = Start {
@@ -184,47 +196,58 @@ impl Run<'_> {
                 windows: self.job.scenario.windows.clone(),
                 ridge: self.job.scenario.model.ridge,
             };
-            // If it has ended already, its missing answer says so.
-            let _ = process.tell(&Command::Start(start));
             self.processes.push(process);
+            self.owed.push(0);
+            self.entered.push(None);
+            self.tell(number, &Command::Start(start));
         }
-        self.await_replies(&(0..self.processes.len()).collect::<Vec<_>>())
+        self.await_all_replies()
     }
 
-    /// Has all processes of a role do their part of a window, and waits for them.
+    /// Has all processes of a role do their part of a window, and waits until the next phase may be told.
+    ///
+    /// A driver that keeps phases apart itself is told the next phase as soon as this one has been entered, so
+    /// that nothing but the driver keeps the two apart. For the others the coordinator waits until all are done.
     fn phase(&mut self, window: &WindowPlan, phase: Role) -> Result<(), RunError> {
         let steps = match phase {
             Role::Training => &window.training,
             Role::Evaluation => &window.evaluation,
         };
         let mut told = Vec::new();
-        for (number, process) in self.processes.iter_mut().enumerate() {
-            let own = |actor: &str| actor.split('/').next() == Some(process.name.as_str());
+        for number in 0..self.processes.len() {
+            let name = &self.processes[number].name;
             let steps: BTreeMap<_, _> = steps
                 .iter()
-                .filter(|(actor, _)| own(actor))
+                .filter(|(actor, _)| actor.split('/').next() == Some(name.as_str()))
                 .map(|(actor, steps)| (actor.clone(), steps.clone()))
                 .collect();
             if !steps.is_empty() {
-                let work = PhaseWork {
-                    window: window.window.clone(),
-                    phase,
-                    steps,
-                    fits: fits_of(window),
-                };
-                let _ = process.tell(&Command::Phase(work));
+                let (window, fits) = (window.window.clone(), fits_of(window));
+                self.tell(number, &Command::Phase(PhaseWork { window, phase, steps, fits }));
                 told.push(number);
             }
         }
-        self.await_replies(&told)
+        if driver::keeps_phases_apart(self.job.driver) {
+            let this = Some((window.window.id, phase));
+            self.listen(|run| told.iter().copied().find(|&number| run.entered[number] != this))
+        } else {
+            self.await_all_replies()
+        }
+    }
+
+    fn tell(&mut self, number: usize, command: &Command) {
+        // If it has ended already, its missing answer says so.
+        let _ = self.processes[number].tell(command);
+        self.owed[number] += 1;
     }
 
     fn finish_all(&mut self) -> Result<(), RunError> {
+        self.await_all_replies()?;
         self.finishing = true;
-        for process in &mut self.processes {
-            let _ = process.tell(&Command::Finish);
+        for number in 0..self.processes.len() {
+            self.tell(number, &Command::Finish);
         }
-        self.await_replies(&(0..self.processes.len()).collect::<Vec<_>>())?;
+        self.await_all_replies()?;
         for mut process in std::mem::take(&mut self.processes) {
             let (name, pid) = (process.name.clone(), process.pid);
             let code = process.wait().map_err(|source| RunError::Io {
@@ -237,43 +260,58 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Records what comes until each of these processes has answered.
-    fn await_replies(&mut self, from: &[usize]) -> Result<(), RunError> {
-        let mut awaited = from.to_vec();
+    fn await_all_replies(&mut self) -> Result<(), RunError> {
+        self.listen(|run| run.owed.iter().position(|&owed| owed > 0))
+    }
+
+    /// Records what comes as long as some process, whose number `awaited` tells, has not come far enough.
+    fn listen(&mut self, awaited: impl Fn(&Self) -> Option<usize>) -> Result<(), RunError> {
         let mut deadline = Instant::now() + SILENCE_MAX;
-        while let Some(&first) = awaited.first() {
+        while let Some(behind) = awaited(self) {
             if self.job.interrupted.load(Ordering::Relaxed) {
                 return Err(RunError::Interrupted);
             }
-            let (number, output) = match self.outputs.recv_timeout(TICK) {
-                Ok(output) => output,
+            match self.outputs.recv_timeout(TICK) {
+                Ok((number, output)) => self.hear(number, output)?,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => continue,
                 Err(_) => {
-                    return Err(RunError::Silent { process: self.processes[first].name.clone() });
+                    return Err(RunError::Silent { process: self.processes[behind].name.clone() });
                 }
-            };
-            deadline = Instant::now() + SILENCE_MAX;
-            let process = self.processes[number].name.clone();
-            match output {
-                Output::Line(Line::Event(event)) => self.append(&event)?,
-                Output::Line(Line::Reply(Reply::Done)) => awaited.retain(|&other| other != number),
-                Output::Line(Line::Reply(Reply::Failed { message })) => {
-                    return Err(RunError::Worker { process, message });
-                }
-                Output::Garbage(line) => return Err(RunError::Garbage { process, line }),
-                // Also of one that has nothing to do just now: its answer would be awaited in vain later.
-                Output::End if !self.finishing || awaited.contains(&number) => {
-                    let ending = match self.processes[number].wait() {
-                        Ok(Some(code)) => format!("exit code {code}"),
-                        Ok(None) => "killed by a signal".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                    return Err(RunError::Died { process, ending });
-                }
-                Output::End => {}
             }
+            deadline = Instant::now() + SILENCE_MAX;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, number: usize, output: Output) -> Result<(), RunError> {
+        let process = || self.processes[number].name.clone();
+        match output {
+            Output::Line(Line::Event(event)) => {
+                if let What::PhaseEntered { phase, window } = event.what {
+                    self.entered[number] = Some((window, phase));
+                }
+                self.append(&event)
+            }
+            Output::Line(Line::Reply(Reply::Done)) => {
+                self.owed[number] = self.owed[number].saturating_sub(1);
+                Ok(())
+            }
+            Output::Line(Line::Reply(Reply::Failed { message })) => {
+                Err(RunError::Worker { process: process(), message })
+            }
+            Output::Garbage(line) => Err(RunError::Garbage { process: process(), line }),
+            // Also of one that has nothing to do just now: its answer would be awaited in vain later.
+            Output::End if !self.finishing || self.owed[number] > 0 => {
+                let process = process();
+                let ending = match self.processes[number].wait() {
+                    Ok(Some(code)) => format!("exit code {code}"),
+                    Ok(None) => "killed by a signal".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                Err(RunError::Died { process, ending })
+            }
+            Output::End => Ok(()),
+        }
     }
 
     fn survey(&mut self, when: When) -> Result<(), RunError> {

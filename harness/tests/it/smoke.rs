@@ -150,6 +150,20 @@ fn runs_into_one_folder_keep_each_other_and_latest_is_the_newest() {
     }
 }
 
+/// `harness run 2>&1 | head` ended the run with a panic and exit code 101, without a report.
+#[test]
+fn a_reader_that_goes_away_changes_nothing() {
+    let site = Site::new();
+    for arguments in [&["smoke"][..], &["smoke", "--message-format", "json"]] {
+        Running::start_unheard(&mut site.run_command(arguments)).finish().exits_with(0);
+        assert_eq!(site.report().summary.exit_code, 0);
+    }
+    for arguments in [&["list"][..], &["schema"], &["check", "no-such-file"]] {
+        let code = if arguments[0] == "check" { 2 } else { 0 };
+        Running::start_unheard(&mut harness(arguments)).finish().exits_with(code);
+    }
+}
+
 #[test]
 fn the_list_names_every_scenario_with_its_suites_and_drivers() {
     let ran = Running::start(&mut harness(&["list"])).finish().exits_with(0);

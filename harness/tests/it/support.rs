@@ -130,6 +130,17 @@ impl Running {
         Self { child, name, output, errors }
     }
 
+    /// Starts a command whose output nobody reads: the other end of its pipes is closed.
+    pub(crate) fn start_unheard(command: &mut Command) -> Self {
+        let name = format!("{command:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let [output, errors] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        Self { child, name, output, errors }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -9,6 +9,7 @@
 mod bad_input;
 mod closing;
 mod creation;
+mod escapes;
 mod full_disk;
 mod leases;
 mod one_instance;

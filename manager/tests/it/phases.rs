@@ -1,6 +1,9 @@
 //! Training and evaluation exclude each other, over all processes, and never for longer than they last.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use manager::{Config, Error, Manager, Phase, Standing, Wanted, WritesInEvaluation};
 
@@ -198,4 +201,81 @@ fn a_gate_file_that_is_deleted_under_a_waiting_evaluator_is_noticed() {
     assert!(evaluator.is_silent(), "somebody trains at the new gate");
     late.release();
     evaluator.hears("held");
+}
+
+#[test]
+fn a_stream_of_writers_that_is_in_no_phase_lets_evaluation_in() {
+    let site = Site::new();
+    let manager = manager();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let (manager, path, stop) = (manager.clone(), site.database(), Arc::clone(&stop));
+            Running::begin(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match manager.write(&path) {
+                        Ok(_lease) => std::thread::sleep(Duration::from_millis(5)),
+                        Err(Error::EvaluationIsOn { .. }) => return,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let evaluator = Peer::holding("evaluation", &site.database());
+    for writer in writers {
+        writer.finish(); // refused, now that somebody evaluates
+    }
+    stop.store(true, Ordering::Relaxed);
+    evaluator.release();
+}
+
+#[test]
+fn a_second_evaluation_phase_of_a_process_does_not_queue_behind_a_waiting_trainer() {
+    let site = Site::new();
+    let manager = manager();
+    let first = manager.evaluation_phase(site.database()).unwrap();
+    let trainer = Peer::begin("training", &site.database());
+    trainer.sleeps_for_a_lock();
+    let second = manager.evaluation_phase(site.database()).unwrap();
+    drop(first);
+    assert!(trainer.is_silent(), "the second is still on");
+    drop(second);
+    trainer.hears("held");
+}
+
+#[test]
+fn threads_that_enter_training_together_share_one_phase() {
+    let site = Site::new();
+    let manager = manager();
+    let blocking = Peer::holding("evaluation", &site.database());
+    let meet = Arc::new(Barrier::new(2));
+    let entering: Vec<_> = (0..2)
+        .map(|_| {
+            let (manager, path, meet) = (manager.clone(), site.database(), Arc::clone(&meet));
+            Running::begin(move || {
+                let _phase = manager.training_phase(path).unwrap();
+                meet.wait(); // both are in it at once
+            })
+        })
+        .collect();
+    waits_at_the_gate(&site.database(), std::process::id());
+    // Had the second thread queued by itself, it would be behind this evaluator, which waits for the first.
+    let behind = Peer::begin("evaluation", &site.database());
+    behind.sleeps_for_a_lock();
+    blocking.release();
+    for thread in entering {
+        thread.finish();
+    }
+    behind.hears("held");
+}
+
+#[test]
+fn a_writer_is_refused_at_once_even_while_this_process_reads() {
+    let site = Site::new();
+    let manager = manager();
+    let _phase = Peer::holding("evaluation", &site.database());
+    let _reader = manager.read(site.database()).unwrap();
+    let refused = manager.write(site.database()).unwrap_err();
+    assert!(matches!(refused, Error::EvaluationIsOn { .. }), "{refused}");
 }

@@ -171,3 +171,26 @@ fn a_database_that_is_no_store_is_refused_and_left_alone() {
         lease.query_row("SELECT count(*) FROM duckdb_tables()", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 1);
 }
+
+#[test]
+fn a_store_can_be_opened_where_a_phase_or_a_lease_came_first() {
+    let site = Site::empty();
+    let manager = manager();
+    drop(manager.training_phase(site.database()).unwrap());
+    let store = FeatureStore::open(&manager, site.database()).unwrap();
+    assert_eq!(store.get(spec("IBM").key()).unwrap(), Lookup::Miss);
+}
+
+#[test]
+fn what_is_computed_while_somebody_else_evaluates_is_returned_and_not_published() {
+    let site = Site::empty();
+    let manager = manager();
+    let store = FeatureStore::open(&manager, site.database()).unwrap();
+    let evaluator = Peer::holding("evaluation", &site.database());
+    let computed = store.get_or_compute(&spec("IBM"), || Ok::<_, Error>(vec![7])).unwrap();
+    assert_eq!(computed, [7]);
+    assert_eq!(store.get(spec("IBM").key()).unwrap(), Lookup::Miss);
+    evaluator.release();
+    store.get_or_compute(&spec("IBM"), || Ok::<_, Error>(vec![7])).unwrap();
+    assert_eq!(store.get(spec("IBM").key()).unwrap(), Lookup::Hit(vec![7]));
+}
