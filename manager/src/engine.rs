@@ -183,4 +183,25 @@ mod tests {
             .unwrap();
         assert_eq!(database, "x");
     }
+
+    #[test]
+    fn a_host_is_soiled_by_what_outlives_a_connection_and_by_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let host = Host::start(&path, &Config::default()).unwrap();
+        host.attach(&path, AccessMode::ReadWrite).unwrap();
+        let after = |sql: &str| {
+            host.connect(AccessMode::ReadWrite).unwrap().execute_batch(sql).unwrap();
+            host.is_soiled().unwrap()
+        };
+        assert!(!after(
+            "CREATE TABLE t (a INTEGER); CREATE VIEW v AS FROM t; INSERT INTO t VALUES (1)"
+        ));
+        assert!(!after(
+            "CREATE TEMP TABLE mine (a INTEGER); CREATE TEMP VIEW w AS FROM mine; USE memory"
+        ));
+        assert!(after("CREATE VIEW memory.main.v AS SELECT 1"));
+        assert!(!after("DROP VIEW memory.main.v"));
+        assert!(after("ATTACH ':memory:' AS other"));
+    }
 }

@@ -1,10 +1,12 @@
 //! Runs that are interrupted or killed: what was recorded is kept, and nobody is left running.
 
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::history::{History, Role, What};
+use harness::history::{Event, FORMAT, FORMAT_VERSION, Header, History, Recorder, Role, What};
 use reports::{Report, Status};
 use rustix::process::Signal;
 
@@ -76,6 +78,7 @@ fn an_interrupted_run_is_reported_and_ends_its_workers() {
         send(begun.running.pid(), signal);
         let (_, _, report) = begun.ends_with(130);
         assert_eq!(report.summary.status, Status::Inconclusive, "{signal:?}");
+        assert!(report.scenarios.is_empty(), "{signal:?}: the driver that ran was broken off");
     }
 }
 
@@ -139,6 +142,30 @@ fn workers_end_by_themselves_when_their_coordinator_is_killed() {
         begun.workers.iter().all(|(_, pid)| !is_worker(*pid)).then_some(())
     });
     assert_begun(&begun.site.history_so_far("demo.naive.jsonl").unwrap());
+}
+
+/// Whoever is killed has recorded all that came before: nothing waits in a buffer.
+#[test]
+fn an_event_is_in_the_file_when_it_has_been_recorded() {
+    let site = Site::new();
+    let path = site.file("history.jsonl", "");
+    let file = BufWriter::with_capacity(1 << 20, File::create(&path).unwrap());
+    let header = Header {
+        format: FORMAT.into(),
+        format_version: FORMAT_VERSION.into(),
+        scenario: "kills".into(),
+        driver: "none".into(),
+        seed: "0x0000000000000000".into(),
+        actors: vec![],
+    };
+    let mut recorder = Recorder::start(file, &header).unwrap();
+    for pid in 1..=3 {
+        let what = What::ProcessStarted { pid };
+        let event = Event { t_ns: u64::from(pid), actor: "training-0".into(), what };
+        recorder.record(&event).unwrap();
+        let so_far = History::read(BufReader::new(File::open(&path).unwrap())).unwrap();
+        assert_eq!(so_far.events.last(), Some(&event));
+    }
 }
 
 /// It used to end without a word: the thread that read the commands ended the process before the one that

@@ -9,7 +9,8 @@ use manager::{Config, Error, Manager, Phase, Standing, Wanted, WritesInEvaluatio
 
 use crate::peer::Peer;
 use crate::support::{
-    A_WHILE, Running, Site, config, count, insert, manager, manager_that_waits, waits_at_the_gate,
+    A_WHILE, Running, Site, config, count, eventually, insert, manager, manager_that_waits,
+    waits_at_the_gate,
 };
 
 #[test]
@@ -222,6 +223,10 @@ fn a_stream_of_writers_that_is_in_no_phase_lets_evaluation_in() {
             })
         })
         .collect();
+    // One writes and the others queue: from here on the file is never idle by itself.
+    eventually("the writers are at it", || {
+        manager.status().databases.iter().any(|file| file.leases.len() == 1 && file.waiting == 3)
+    });
     let evaluator = Peer::holding("evaluation", &site.database());
     for writer in writers {
         writer.finish(); // refused, now that somebody evaluates
