@@ -188,14 +188,11 @@ fn run_scenario(
                 reports.push(report);
             }
             Err(error) => {
-                exit_codes.extend(match error {
-                    RunError::Interrupted => Some(ExitCode::Interrupted),
-                    RunError::Io { .. } => Some(ExitCode::NotWritten),
-                    _ => None,
-                });
-                let actors = &prepared.plan.actors;
-                if !matches!(error, RunError::Interrupted) {
-                    reports.push(judge::broken(scenario, driver, seed, actors, &error.to_string()));
+                if matches!(error, RunError::Interrupted) {
+                    exit_codes.push(ExitCode::Interrupted);
+                } else {
+                    let (actors, message) = (&prepared.plan.actors, error.to_string());
+                    reports.push(judge::broken(scenario, driver, seed, actors, &message));
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 9] = [
+const TESTED: [(&str, &str, &str); 8] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -47,7 +47,6 @@ const TESTED: [(&str, &str, &str); 9] = [
         "a_killed_holder_frees_the_file_and_its_acknowledged_rows_are_there",
     ),
     // It opens a browser; nothing but that is left out.
-    ("cargo doc -p manager --open", "README.md", "cargo doc -p manager --open"),
 ];
 
 /// Every command that begins with `cargo`: lines of code blocks, and code within a line.
