@@ -120,7 +120,10 @@ pub fn main() -> ExitCode {
             data!("{:#}", reports::schema());
             ExitCode::Passed
         }
-        Some(Verb::Worker) => ExitCode::from_code(worker::main()).unwrap_or(ExitCode::Internal),
+        Some(Verb::Worker) => {
+            log(0);
+            ExitCode::from_code(worker::main()).unwrap_or(ExitCode::Internal)
+        }
     }
 }
 
