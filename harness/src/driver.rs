@@ -17,7 +17,7 @@ mod retrying;
 
 use std::path::Path;
 
-use manager::FeatureSpec;
+use manager::{Config, FeatureSpec, Manager};
 
 use crate::history::{Outcome, Role, Row};
 use crate::probe::Probe;
@@ -104,15 +104,26 @@ pub fn keeps_phases_apart(driver: Driver) -> bool {
 ///
 /// Those of opening and reading the database.
 pub fn visible(driver: Driver, path: &Path) -> Result<Vec<Row>, manager::Error> {
-    let mut rows = match driver {
-        Driver::Naive | Driver::Retrying => plain::visible(path),
-        Driver::Managed => managed::visible(path),
-    }?;
+    let all = match driver {
+        Driver::Naive | Driver::Retrying => plain::ALL,
+        Driver::Managed => managed::ALL,
+    };
+    let lease = Manager::new(Config::default())?.read(path)?;
+    let mut statement = lease.prepare(all)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Row { key: row.get(0)?, content: content(&row.get::<_, Vec<u8>>(1)?) })
+    })?;
+    let mut rows = rows.collect::<manager::duckdb::Result<Vec<_>>>()?;
     rows.sort();
     Ok(rows)
 }
 
 /// The row that an artefact is in a history.
 pub fn row(key: manager::Key, payload: &[u8]) -> Row {
-    Row { key: key.to_string(), content: format!("{:016x}", crate::seed::fnv1a(payload)) }
+    Row { key: key.to_string(), content: content(payload) }
+}
+
+/// The digest of a payload that stands for it in a history.
+fn content(payload: &[u8]) -> String {
+    format!("{:016x}", crate::seed::fnv1a(payload))
 }

@@ -11,7 +11,7 @@ use manager::{
 use parking_lot::Mutex;
 
 use super::{Failed, Store};
-use crate::history::{Mode, Outcome, Role, Row, What};
+use crate::history::{Mode, Outcome, Role, What};
 use crate::probe::{Probe, as_ns};
 
 /// Longer than any phase of a scenario lasts: a process that is told its phase early waits for the other one.
@@ -25,19 +25,11 @@ pub(super) struct Managed {
     probe: Probe,
 }
 
+/// Keys and payloads of all rows.
+pub(super) const ALL: &str = "SELECT lower(hex(key)), payload FROM flockgate_artefact";
+
 pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     FeatureStore::open(&Manager::new(Config::default())?, path).map(|_| ())
-}
-
-pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
-    let manager = Manager::new(Config::default())?;
-    let lease = manager.read(path)?;
-    let mut statement = lease.prepare("SELECT lower(hex(key)), payload FROM flockgate_artefact")?;
-    let rows = statement.query_map([], |row| {
-        let payload: Vec<u8> = row.get(1)?;
-        Ok(Row { key: row.get(0)?, content: format!("{:016x}", crate::seed::fnv1a(&payload)) })
-    })?;
-    Ok(rows.collect::<manager::duckdb::Result<_>>()?)
 }
 
 impl Managed {

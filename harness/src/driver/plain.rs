@@ -7,8 +7,11 @@ use manager::duckdb::{self, AccessMode, Config, Connection, params_from_iter};
 use manager::{ErrorClass, FeatureSpec, Key, Manager};
 
 use super::Failed;
-use crate::history::{Outcome, Row, What};
+use crate::history::{Outcome, What};
 use crate::probe::Probe;
+
+/// Keys and payloads of all rows.
+pub(super) const ALL: &str = "SELECT lower(hex(key)), payload FROM feature_cache";
 
 pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     // The creation is not what is compared, so it is done safely for everybody.
@@ -69,17 +72,6 @@ pub(super) fn publish(
 
 fn placeholders(count: usize) -> String {
     vec!["?"; count].join(", ")
-}
-
-pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
-    let manager = Manager::new(manager::Config::default())?;
-    let lease = manager.read(path)?;
-    let mut statement = lease.prepare("SELECT lower(hex(key)), payload FROM feature_cache")?;
-    let rows = statement.query_map([], |row| {
-        let payload: Vec<u8> = row.get(1)?;
-        Ok(Row { key: row.get(0)?, content: format!("{:016x}", crate::seed::fnv1a(&payload)) })
-    })?;
-    Ok(rows.collect::<duckdb::Result<_>>()?)
 }
 
 /// Whether an error says that another process holds the file; if so, it is recorded.
