@@ -1,13 +1,15 @@
 //! How this process holds one file: the gate across processes and the engine behind it, taken and let go of in
 //! that order (I2). One thread at a time works here, the one whose turn the queue says it is.
 
+use std::fs;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
-use crate::class::{self, ErrorClass};
+use crate::class::ErrorClass;
 use crate::config::{AccessMode, WritesInEvaluation};
 use crate::engine::{self, Host};
 use crate::error::Error;
@@ -15,13 +17,18 @@ use crate::gate::file::Refusal;
 use crate::gate::hold::Hold;
 use crate::gate::phase::{self, PhaseHold, WritePermission};
 use crate::observer::{Context, LeaseEvent};
+use crate::outsiders;
+use crate::quarantine;
 use crate::retry::Backoff;
+use crate::seam::clock;
+use crate::seam::database_lock::{self, Descriptors};
 use crate::seam::file_id::FileId;
-use crate::seam::{clock, process};
+use crate::seam::fork::ForkGuard;
+use crate::seam::shared_page::SharedPage;
 use crate::wait::Wait;
 
-/// Where the pauses begin while a program without the gate holds the file.
-const FOREIGN_POLL_FIRST: Duration = Duration::from_millis(5);
+/// How much time lies between two looks at what leases have left, so that looking takes some hundredths of it at most.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// See the module's header.
 pub(crate) struct Attachment {
@@ -36,13 +43,25 @@ pub(crate) struct Attachment {
 
 /// A hold on the file.
 struct Held {
-    gate: Hold,
+    /// `None` for a reader where no gate can be made.
+    gate: Option<Hold>,
     mode: AccessMode,
     since: Instant,
-    /// The file is detached, but DuckDB has not released its lock yet.
+    /// The one that DuckDB has the file open with.
+    descriptor: RawFd,
+    /// The file is detached, but DuckDB has not closed it yet.
     lingers: bool,
+    /// Since when somebody else is known to want the file.
+    pressed_since: Option<Instant>,
+    /// When it was last looked at what leases have left.
+    looked: Option<Instant>,
+    /// A lease has come back since.
+    is_unseen: bool,
+    /// The instance is dead.
+    is_broken: bool,
     /// The phase that covers a write hold, kept for as long as that lasts.
     training: Option<Arc<PhaseHold>>,
+    _fork: Option<ForkGuard>,
 }
 
 /// Why the file could not be taken.
@@ -57,6 +76,48 @@ impl From<Refusal> for NotTaken {
     }
 }
 
+impl From<Error> for NotTaken {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What covers a write hold against an evaluation that is on.
+pub(crate) enum Cover {
+    /// The process's own training phase, if it is in one.
+    Training(Option<Arc<PhaseHold>>),
+    /// The process is on its way into evaluation and keeps everybody else out of training.
+    Entering,
+}
+
+/// Whether others want what this process holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Nobody does.
+    None,
+    /// Somebody does, since that long, and this process may go on for so long if it uses it.
+    In { pressed: Duration, rest: Duration },
+    /// It is time to let go of it; somebody has waited that long.
+    Due { pressed: Duration },
+}
+
+/// What to do with the write-ahead log when the file is let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fold {
+    /// Somebody waits: fold it into the file only if replaying it would take the next one longer.
+    IfLong,
+    /// Nobody waits.
+    Always,
+}
+
+/// What a lease has left behind.
+pub(crate) enum Left {
+    Nothing,
+    AnotherDatabase,
+    /// The instance is dead; the error says why.
+    ADeadInstance(String),
+}
+
 impl Attachment {
     pub(crate) fn new(path: PathBuf, id: FileId, context: Arc<Context>) -> Self {
         Self { path, id, context, host: None, held: None }
@@ -66,52 +127,72 @@ impl Attachment {
     pub(crate) fn change(
         &mut self,
         mode: AccessMode,
-        training: impl FnOnce() -> Option<Arc<PhaseHold>>,
+        cover: Cover,
         wait: &Wait<'_>,
     ) -> Result<(), NotTaken> {
-        self.let_go_until(wait).map_err(NotTaken::Failed)?;
+        self.let_go_until(wait)?;
         let host = match self.host.take() {
             Some(host) => host,
             // Before the gate: nobody else has to wait for it.
-            None => Host::start(&self.path, &self.context.config)
-                .map_err(|error| NotTaken::Failed(error.into()))?,
+            None => Host::start(&self.path, &self.context.config).map_err(Error::from)?,
         };
-        let training = training();
-        let permission = self.permission(training.is_some());
-        let label = &self.context.config.label;
-        let gate = Hold::take(&self.path, mode, label, permission, wait.deadline())?;
-        self.check_identity().map_err(NotTaken::Failed)?;
+        let begun = clock::now();
+        let gate = {
+            let _span =
+                tracing::debug_span!("lock_wait", path = %self.path.display(), ?mode).entered();
+            let permission = self.permission(&cover);
+            Hold::take(&self.path, mode, &self.context.config.label, permission, wait.patience())?
+        };
+        let waited = begun.elapsed();
+        self.check_identity()?;
+        let gate_identity = gate.as_ref().map(Hold::identity).transpose()?;
+        let begun = clock::now();
         let attached = self.attach(&host, mode, wait);
-        self.host = Some(host);
-        attached.map_err(NotTaken::Failed)?;
-        let training = training.filter(|_| mode == AccessMode::ReadWrite);
-        self.held = Some(Held { gate, mode, since: clock::now(), lingers: false, training });
+        match &attached {
+            Err(error) if error.class() == Some(ErrorClass::Fatal) => host.close(),
+            _ => self.host = Some(host),
+        }
+        let descriptor = attached?;
+        self.held = Some(Held {
+            gate,
+            mode,
+            since: clock::now(),
+            descriptor,
+            lingers: false,
+            pressed_since: None,
+            looked: None,
+            is_unseen: false,
+            is_broken: false,
+            training: match cover {
+                Cover::Training(training) if mode == AccessMode::ReadWrite => training,
+                _ => None,
+            },
+            _fork: ForkGuard::new(&self.path, self.id, gate_identity),
+        });
+        let attached_in = begun.elapsed();
+        self.context.tell(&self.path, &LeaseEvent::Opened { mode, waited, attached_in });
         Ok(())
     }
 
     /// A fresh connection on the attached file.
     pub(crate) fn connect(&self, mode: AccessMode) -> duckdb::Result<Connection> {
-        match &self.host {
-            Some(host) => host.connect(mode),
-            None => unreachable!("a lease is granted only on an attached file (G2)"),
+        match (&self.host, &self.held) {
+            (Some(host), Some(held)) => host.connect(held.mode, mode),
+            _ => unreachable!("a lease is granted only on an attached file (G2)"),
         }
     }
 
     /// Detaches, then releases the gate. Returns whether it could: a connection that was cloned from a lease and
     /// has a transaction open keeps DuckDB's lock on the file, and so the gate.
-    pub(crate) fn let_go(&mut self) -> bool {
-        let Some(held) = &mut self.held else { return true };
+    pub(crate) fn let_go(&mut self, fold: Fold) -> bool {
+        let Some(held) = &self.held else { return true };
+        let span = tracing::debug_span!("close", path = %self.path.display(), mode = ?held.mode);
+        let _span = span.entered();
         if !held.lingers {
-            let soiled = self.host.as_ref().is_some_and(|host| host.is_soiled().unwrap_or(true));
-            if let Some(Err(error)) = self.host.as_ref().map(Host::detach) {
-                tracing::error!(path = %self.path.display(), %error, "detach failed; the instance is closed");
-                self.host = None;
-            } else if soiled {
-                self.host = None; // which also closes whatever a lease had attached beside this file
-            }
+            self.detach(fold);
         }
-        // Where `/proc` does not say, detaching has to do.
-        if self.id.is_locked_by_this_process().unwrap_or(false) {
+        let Some(held) = &mut self.held else { return true };
+        if database_lock::is_open_on(held.descriptor, self.id) {
             if !held.lingers {
                 tracing::error!(
                     path = %self.path.display(),
@@ -122,27 +203,90 @@ impl Attachment {
             held.lingers = true;
             return false;
         }
+        let (mode, held_for) = (held.mode, held.since.elapsed());
         self.held = None;
+        self.context.tell(&self.path, &LeaseEvent::Closed { mode, held: held_for });
         true
     }
 
-    /// Whether a lease has left something that the next one on this hold would find.
-    pub(crate) fn is_soiled(&self) -> bool {
-        let soiled = self.host.as_ref().map(Host::is_soiled);
-        soiled.is_some_and(|soiled| soiled.unwrap_or(true))
+    /// Looks at what the leases have left, if it is time to. `used` is for how long the last one was out.
+    pub(crate) fn look_after(&mut self, used: Duration) -> Left {
+        let Some(held) = &mut self.held else { return Left::Nothing };
+        let lately = held.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
+        held.is_unseen = true;
+        if lately && used < LOOK_INTERVAL { Left::Nothing } else { self.look() }
     }
 
-    /// Whether the hold is old enough, and wanted elsewhere, to be given up.
-    pub(crate) fn is_due(&self) -> bool {
-        let Some(held) = &self.held else { return false };
-        held.since.elapsed() >= self.context.config.hold_max
-            && (held.gate.is_wanted()
-                || (self.delays_evaluation(held) && held.gate.is_phase_wanted()))
+    /// Notes that the instance is dead: it is closed with the hold.
+    pub(crate) fn is_found_dead(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.is_broken = true;
+        }
+    }
+
+    /// Whether the hold is wanted elsewhere, and whether it is old enough to be given up for that.
+    pub(crate) fn demand(&mut self, is_tick: bool) -> Demand {
+        let Some(held) = &mut self.held else { return Demand::None };
+        let Some(gate) = &mut held.gate else { return Demand::None };
+        // Whoever may not write to the gate file cannot ring: now and then it is looked at without a ring.
+        if !gate.was_rung() && held.pressed_since.is_none() && !is_tick {
+            return Demand::None;
+        }
+        let guarded =
+            held.training.as_ref().is_some_and(|training| Arc::strong_count(training) > 1);
+        let delays_evaluation = held.mode == AccessMode::ReadWrite
+            && !guarded
+            && self.context.config.writes_in_evaluation == WritesInEvaluation::Refuse;
+        if !(gate.is_wanted() || (delays_evaluation && gate.is_phase_wanted())) {
+            held.pressed_since = None;
+            return Demand::None;
+        }
+        let pressed = held.pressed_since.get_or_insert_with(clock::now).elapsed();
+        let hold_max = self.context.config.hold_max;
+        let behind_writers = held.mode == AccessMode::ReadWrite && gate.is_wanted_by_reader();
+        let serves_for = if behind_writers { hold_max / 4 } else { hold_max };
+        let rest = serves_for.saturating_sub(held.since.elapsed());
+        if rest.is_zero() || held.lingers {
+            Demand::Due { pressed }
+        } else {
+            Demand::In { pressed, rest }
+        }
+    }
+
+    /// Whether the hold may outlive its last lease: nobody could ask for one without a gate.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.gate.is_some())
+    }
+
+    /// The page that all processes at the gate share, while the file is held.
+    pub(crate) fn page(&self) -> Option<&Arc<SharedPage>> {
+        self.held.as_ref()?.gate.as_ref().map(Hold::page)
     }
 
     /// Whether nothing is held, not even by a connection that outlived its lease.
     pub(crate) fn is_free(&self) -> bool {
         self.held.is_none()
+    }
+
+    /// Whether the file is detached and DuckDB has it all the same.
+    pub(crate) fn lingers(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.lingers)
+    }
+
+    /// Forgets everything: in a forked child nothing of it may be used or closed.
+    pub(crate) fn abandon(&mut self) {
+        std::mem::forget(self.host.take());
+        std::mem::forget(self.held.take());
+    }
+
+    /// Folds the write-ahead log into the file now.
+    pub(crate) fn checkpoint(&self) -> duckdb::Result<()> {
+        self.host.as_ref().map_or(Ok(()), Host::checkpoint)
+    }
+
+    /// Length of the write-ahead log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        fs::metadata(self.path.with_added_extension("wal")).map_or(0, |log| log.len())
     }
 
     /// Fails at once if an evaluation phase keeps this process from writing, instead of after its turn.
@@ -153,21 +297,75 @@ impl Attachment {
         }
     }
 
-    fn permission(&self, in_training: bool) -> WritePermission {
-        match self.context.config.writes_in_evaluation {
-            WritesInEvaluation::Allow => WritePermission::Granted,
-            WritesInEvaluation::Refuse if in_training => WritePermission::Granted,
-            WritesInEvaluation::Refuse => WritePermission::OutsideEvaluation,
+    fn permission(&self, cover: &Cover) -> WritePermission {
+        match (self.context.config.writes_in_evaluation, cover) {
+            (WritesInEvaluation::Allow, _) | (_, Cover::Entering | Cover::Training(Some(_))) => {
+                WritePermission::Granted
+            }
+            (WritesInEvaluation::Refuse, Cover::Training(None)) => {
+                WritePermission::OutsideEvaluation
+            }
         }
     }
 
-    /// Whether an evaluation waits for this hold alone, since no guard of a training phase is left.
-    fn delays_evaluation(&self, held: &Held) -> bool {
-        let guarded =
-            held.training.as_ref().is_some_and(|training| Arc::strong_count(training) > 1);
-        held.mode == AccessMode::ReadWrite
-            && !guarded
-            && self.context.config.writes_in_evaluation == WritesInEvaluation::Refuse
+    fn look(&mut self) -> Left {
+        let (Some(host), Some(held)) = (&self.host, &mut self.held) else { return Left::Nothing };
+        held.looked = Some(clock::now());
+        held.is_unseen = false;
+        match host.is_soiled() {
+            Ok(false) => Left::Nothing,
+            Ok(true) => Left::AnotherDatabase,
+            Err(error) => Left::ADeadInstance(error.to_string()),
+        }
+    }
+
+    /// Detaches the file, or closes the host if that cannot be used again.
+    fn detach(&mut self, fold: Fold) {
+        let is_unseen = self.held.as_ref().is_some_and(|held| held.is_unseen);
+        let left = if is_unseen { self.look() } else { Left::Nothing };
+        let is_broken = self.held.as_ref().is_some_and(|held| held.is_broken);
+        if is_broken || matches!(left, Left::ADeadInstance(_)) {
+            return self.close_host();
+        }
+        self.fold(fold);
+        let detached = self.host.as_ref().map_or(Ok(()), Host::detach);
+        if let Err(error) = &detached {
+            tracing::error!(path = %self.path.display(), %error, "detach failed; the instance is closed");
+        }
+        if detached.is_err() || matches!(left, Left::AnotherDatabase) {
+            self.close_host(); // which also closes whatever a lease had attached beside this file
+        }
+    }
+
+    fn fold(&self, fold: Fold) {
+        let writes = self.held.as_ref().is_some_and(|held| held.mode == AccessMode::ReadWrite);
+        let bytes_max = match fold {
+            Fold::IfLong => self.context.config.checkpoint_wal_bytes,
+            Fold::Always => 0,
+        };
+        if writes
+            && self.log_bytes() > bytes_max
+            && self.owns_log()
+            && let Err(error) = self.checkpoint()
+        {
+            // What is in the log is stored; the next holder replays it.
+            tracing::warn!(path = %self.path.display(), %error, "no checkpoint; the log stays");
+        }
+    }
+
+    /// Whether the log beside the path is that of this file. DuckDB removes it by its name after a checkpoint; if another
+    /// file has been put in the place of this one, it may be that one's.
+    fn owns_log(&self) -> bool {
+        self.check_identity().is_ok()
+            || FileId::at(&self.path.with_added_extension("wal"))
+                .and_then(Descriptors::on)
+                .is_ok_and(|open| !open.is_empty())
+    }
+
+    fn close_host(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.close();
+        }
     }
 
     /// The file may have been replaced while this process waited; attaching another one, or making a new one,
@@ -183,8 +381,15 @@ impl Attachment {
     }
 
     fn let_go_until(&mut self, wait: &Wait<'_>) -> Result<(), Error> {
-        let mut backoff = self.backoff(wait);
-        while !self.let_go() {
+        // Somebody of this process has the turn; others may wait, too.
+        let jitter = Arc::clone(&self.context.jitter);
+        let mut backoff = Backoff::drawn(
+            outsiders::POLL_FIRST,
+            self.context.config.foreign_poll_max,
+            wait.patience().clone(),
+            &*jitter,
+        );
+        while !self.let_go(Fold::IfLong) {
             if backoff.pause().is_none() {
                 let text =
                     "a connection that was cloned from a lease still has a transaction open".into();
@@ -198,33 +403,40 @@ impl Attachment {
         Ok(())
     }
 
-    /// Attaches, and waits for programs that hold the file without the gate. They cannot be waited for in
-    /// the kernel without a descriptor of the database file, and closing that would drop DuckDB's lock
-    /// on it, so they are polled.
-    fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
-        let mut backoff = self.backoff(wait);
+    /// Attaches, and makes DuckDB's lock last (I4). Waits for programs that hold the file without the gate.
+    fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<RawFd, Error> {
+        let _span = tracing::debug_span!("open", path = %self.path.display(), ?mode).entered();
+        quarantine::refuse(&self.path)?;
+        let mut outsiders = outsiders::Patience::new(&self.path, &self.context, mode, wait);
         loop {
-            let Err(error) = host.attach(&self.path, mode) else { return Ok(()) };
-            let (class, text) = engine::classify(&error);
-            if class != ErrorClass::FileLocked {
-                return Err(Error::Unusable { path: self.path.clone(), class, text });
+            outsiders.wait_until_free()?;
+            let before = Descriptors::on(self.id).map_err(|source| self.no_lock(source))?;
+            match host.attach(&self.path, mode) {
+                Ok(()) => {}
+                Err(error) => {
+                    let (class, text) = engine::classify(&error);
+                    if class == ErrorClass::FileLocked {
+                        outsiders.pause(&text)?; // it came in between
+                        continue;
+                    }
+                    return Err(quarantine::judge(&self.path, class, text));
+                }
             }
-            if backoff.attempts() == 0 {
-                tracing::warn!(path = %self.path.display(), %text, "held by a program without the gate");
+            let hardened = Descriptors::on(self.id).and_then(|now| {
+                let Some(descriptor) = now.added_since(&before) else { return Ok(None) };
+                let had = database_lock::harden(descriptor, mode)?;
+                Ok(had.then_some(descriptor))
+            });
+            if let Ok(Some(descriptor)) = hardened {
+                return Ok(descriptor);
             }
-            self.context.tell(&self.path, &LeaseEvent::HeldOutside { text: &text });
-            let Some(pause) = backoff.pause() else {
-                let pid = class::lock_holder(&text);
-                let command = pid.and_then(process::command);
-                let (path, waited) = (self.path.clone(), wait.waited());
-                return Err(Error::HeldOutside { path, pid, command, waited, text });
-            };
-            self.context
-                .tell(&self.path, &LeaseEvent::Paused { attempt: backoff.attempts(), pause });
+            host.detach()?;
+            hardened.map_err(|source| self.no_lock(source))?;
+            outsiders.pause("somebody opened the file at the same moment")?;
         }
     }
 
-    fn backoff(&self, wait: &Wait<'_>) -> Backoff {
-        Backoff::until(FOREIGN_POLL_FIRST, self.context.config.foreign_poll_max, wait.deadline())
+    fn no_lock(&self, source: std::io::Error) -> Error {
+        Error::Io { action: "protect the lock on", path: self.path.clone(), source }
     }
 }

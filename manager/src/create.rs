@@ -41,13 +41,13 @@ pub(crate) fn create<E: From<Error>>(
         return Ok(false);
     }
     let place = Place::of(path)?;
-    let wait = Wait::new(path, Wanted::Creation, wait_max);
+    let wait = Wait::new(path, Wanted::Creation, wait_max, None);
     let _hold = Hold::take(
         &place.database,
         AccessMode::ReadWrite,
         &config.label,
         WritePermission::Granted,
-        wait.deadline(),
+        wait.patience(),
     )
     .map_err(|refusal| wait.error(refusal, Vec::new()))?;
     if place.database.exists() {

@@ -7,172 +7,303 @@
 //! | 3 | attach | programs that do not |
 //! | 4 | connect | nothing |
 //!
-//! and back: disconnect, and when the last lease is back detach, then release the gate (I2).
+//! and back: disconnect. The file stays attached and the gate taken until another process asks for it
+//! (`keeper.rs` hears that) or nobody has used it for [`Config::idle_max`](crate::Config::idle_max); then detach, then
+//! release the gate (I2).
 
-use std::collections::BTreeMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use duckdb::Connection;
 use parking_lot::Mutex;
 
-use crate::attachment::{Attachment, NotTaken};
-use crate::config::AccessMode;
+use crate::attachment::{Attachment, Cover, Demand, Fold, Left, NotTaken};
+use crate::config::{AccessMode, AcquireOptions};
 use crate::error::{Error, Wanted};
 use crate::gate::file::{GateFile, Refusal};
-use crate::gate::phase::PhaseHold;
 use crate::gate::queue::Queue;
 use crate::gate::record::Phase;
-use crate::gate::state::{Afterwards, DrainTurn, Drained, Ticket, Turn};
+use crate::gate::state::{Afterwards, DrainTurn, Drained, Limits, Ticket, Turn};
+use crate::keeper::Keeper;
+use crate::leases::Leases;
 use crate::observer::{Context, LeaseEvent};
-use crate::phases::Phases;
+use crate::phases::{PhaseShare, Phases};
 use crate::seam::clock;
 use crate::seam::file_id::FileId;
-use crate::status::{DatabaseStatus, LeaseStatus};
-use crate::wait::Wait;
+use crate::seam::patience::Patience;
+use crate::status::DatabaseStatus;
+use crate::wait::{Wait, Waits};
 
-/// See the module's header.
+mod rounds;
+
+/// A hold that nobody has used for so long is given up at once when another process asks, however young it is.
+const GRACE: Duration = Duration::from_millis(1);
+/// How often it is looked whether a connection that outlived its lease has ended its transaction.
+const LINGER_POLL: Duration = Duration::from_millis(10);
+/// What the checkpoint before an evaluation may wait for readers; without it they replay the log.
+const CHECKPOINT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A database, shared by the manager and its leases. When the last of them goes, the file is let go of.
 pub(crate) struct Database {
+    site: Arc<Site>,
+    keeper: Keeper,
+}
+
+/// What the keeper's thread shares.
+struct Site {
     path: PathBuf,
     context: Arc<Context>,
     queue: Queue,
     /// Locked by whoever changes the hold, for the whole change, and by nobody else for longer than a look.
     attachment: Mutex<Attachment>,
-    /// What this process has out.
-    leases: Mutex<Leases>,
+    leases: Leases,
+    waits: Waits,
     phases: Phases,
-}
-
-#[derive(Default)]
-struct Leases {
-    next: u64,
-    out: BTreeMap<u64, LeaseStatus>,
 }
 
 /// A connection that was granted, and what identifies it on its way back.
 pub(crate) struct Granted {
     pub(crate) connection: Connection,
     pub(crate) number: u64,
+    pub(crate) mode: AccessMode,
+}
+
+/// How a lease was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Used {
+    /// Its connection was given out: anything may have been done on it.
+    Freely,
+    /// By the manager's own statements only.
+    ByManager,
 }
 
 impl Database {
     pub(crate) fn new(path: PathBuf, id: FileId, context: Arc<Context>) -> Self {
-        Self {
+        let config = &context.config;
+        let limits = Limits { readers_max: config.readers_max, keep: !config.idle_max.is_zero() };
+        let site = Site {
+            queue: Queue::new(limits),
             attachment: Mutex::new(Attachment::new(path.clone(), id, Arc::clone(&context))),
             path,
             context,
-            queue: Queue::default(),
-            leases: Mutex::default(),
+            leases: Leases::default(),
+            waits: Waits::default(),
             phases: Phases::default(),
-        }
+        };
+        Self { site: Arc::new(site), keeper: Keeper::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.site.path
     }
 
     /// Waits for a lease. Steps 1 to 4 of the module's header.
     pub(crate) fn acquire(
         &self,
         mode: AccessMode,
-        wait_max: Duration,
+        options: &AcquireOptions,
         location: &'static Location<'static>,
     ) -> Result<Granted, Error> {
-        let wait = Wait::new(&self.path, Wanted::Lease(mode), wait_max);
-        if mode == AccessMode::ReadWrite && self.phases.training().is_none() {
-            Attachment::refuse_in_evaluation(&self.path, &self.context)
-                .map_err(|refusal| self.refused(&wait, refusal))?;
+        let site = &*self.site;
+        let wanted = Wanted::Lease(mode);
+        site.context.refuse_forked(&site.path, wanted)?;
+        if let Some(held) = site.leases.of_this_thread() {
+            let (path, wanted_at) = (site.path.clone(), location.to_string());
+            return Err(Error::Nested { path, held, wanted: mode, wanted_at });
         }
-        self.yield_if_due();
-        let ticket = self.queue.enqueue(mode);
-        self.wait_turn(ticket, mode, &wait)?;
-        // From here on the lease is owed back, whatever happens.
-        let connected = self.attachment.lock().connect(mode);
-        match connected {
-            Ok(connection) => {
-                let number = self.note(mode, location);
-                let waited = wait.waited();
-                self.context.tell(&self.path, &LeaseEvent::Taken { number, mode, waited });
-                Ok(Granted { connection, number })
+        let _span = tracing::debug_span!("acquire", path = %site.path.display(), ?mode).entered();
+        let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
+        let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
+        site.context.tell(&site.path, &LeaseEvent::Waits { mode });
+        let granted = self.take_turn(mode, &wait).and_then(|()| self.connect(mode, location));
+        let waited = wait.waited();
+        match &granted {
+            Ok(Granted { number, .. }) => {
+                site.context.tell(&site.path, &LeaseEvent::Taken { number: *number, mode, waited });
             }
             Err(error) => {
-                self.give_back(mode);
-                Err(error.into())
+                let timed_out = matches!(error, Error::TimedOut { .. } | Error::HeldOutside { .. });
+                site.context.tell(&site.path, &LeaseEvent::GaveUp { mode, waited, timed_out });
             }
         }
+        granted
     }
 
     /// Takes a lease back. The connection is closed first: that rolls its transaction back and drops its
     /// temporary tables (I5).
-    pub(crate) fn release(&self, mode: AccessMode, granted: Granted) {
-        self.context.tell(&self.path, &LeaseEvent::Returned { number: granted.number });
-        // A refusal to close leaves the connection to its own drop, which panics then; it has not been
-        // seen to happen and must not happen while another panic unwinds.
-        if let Err((connection, error)) = granted.connection.close() {
-            tracing::error!(path = %self.path.display(), %error, "a connection did not close; it is leaked");
+    pub(crate) fn release(&self, granted: Granted, used: Used) {
+        let Granted { connection, number, mode } = granted;
+        let site = &*self.site;
+        if site.context.is_forked() {
+            std::mem::forget(connection); // it is the parent's, and so is the lease
+            return;
+        }
+        let age = site.leases.age(number);
+        site.context.tell(&site.path, &LeaseEvent::Returned { number, mode, used: age });
+        if mode == AccessMode::ReadWrite && used == Used::Freely {
+            self.count_commit();
+        }
+        if let Err((connection, error)) = connection.close() {
+            // Its own destructor would panic on the same error.
+            tracing::error!(path = %site.path.display(), %error, "a connection did not close; it is leaked");
             std::mem::forget(connection);
         }
-        let lease = self.leases.lock().out.remove(&granted.number);
-        if self.attachment.lock().is_soiled() {
-            let taken_at = lease.map(|lease| lease.taken_at);
-            tracing::warn!(path = %self.path.display(), ?taken_at, "a lease left something behind; closing");
-            self.queue.yield_hold(); // nobody else gets a lease on this instance
+        let lease = site.leases.remove(number);
+        if used == Used::Freely {
+            let left = site.attachment.lock().look_after(age);
+            match left {
+                Left::Nothing => {}
+                Left::AnotherDatabase => {
+                    let taken_at = lease.map(|(_, taken_at)| taken_at.to_string());
+                    tracing::warn!(path = %site.path.display(), ?taken_at, "a lease left a database attached; closing");
+                    site.yield_hold();
+                }
+                Left::ADeadInstance(text) => self.found_dead(&text),
+            }
         }
-        self.give_back(mode);
+        site.give_back(mode);
+    }
+
+    /// The thread that took the lease may take another one.
+    pub(crate) fn unbind(&self, number: u64) {
+        self.site.leases.unbind(number);
+    }
+
+    /// A change was committed. Told before it is acknowledged, so that whoever hears of it finds a new generation (I9).
+    pub(crate) fn count_commit(&self) {
+        if let Some(page) = self.site.attachment.lock().page() {
+            page.count_one();
+        }
+    }
+
+    /// The instance is dead: nobody gets a lease on it any more, and the next one opens it anew.
+    pub(crate) fn found_dead(&self, text: &str) {
+        let site = &*self.site;
+        tracing::error!(path = %site.path.display(), text, "the instance is dead; it is opened anew");
+        site.context.tell(&site.path, &LeaseEvent::Broken { text });
+        site.attachment.lock().is_found_dead();
+        site.yield_hold();
     }
 
     /// Holds leases of a kind back, waits until those that are out have returned, and lets go of the file.
-    /// Returns whether it got that far before the deadline.
-    pub(crate) fn drain(&self, drained: Drained, deadline: Instant) -> bool {
-        self.queue.begin_drain(drained);
+    /// Returns whether it got that far before the deadline. Queries that still run after `interrupt_after` are
+    /// interrupted.
+    pub(crate) fn drain(
+        &self,
+        drained: Drained,
+        patience: &Patience,
+        interrupt_after: Option<Duration>,
+    ) -> bool {
+        let site = &*self.site;
+        if site.context.is_forked() {
+            return true; // a child has nothing out
+        }
+        site.queue.begin_drain(drained);
+        let mut gentle = interrupt_after.map(|after| patience.within(clock::deadline_in(after)));
         let done = loop {
-            match self.queue.wait_drained(drained, deadline) {
+            let turn = site.queue.wait_drained(drained, gentle.as_ref().unwrap_or(patience));
+            match turn {
                 DrainTurn::Done => break true,
+                DrainTurn::Detach => site.detach(Fold::Always),
+                DrainTurn::Wait if gentle.take().is_some() => site.interrupt(),
                 DrainTurn::Wait => break false,
-                DrainTurn::Detach => self.detach(),
             }
         };
-        let afterwards = self.queue.end_drain(drained);
-        self.conclude(afterwards);
+        site.conclude(site.queue.end_drain(drained));
         done
     }
 
-    /// Enters a phase; see [`PhaseHold::enter`].
-    pub(crate) fn enter(&self, phase: Phase, wait_max: Duration) -> Result<Arc<PhaseHold>, Error> {
-        let wait = Wait::new(&self.path, Wanted::Phase(phase), wait_max);
-        let label = &self.context.config.label;
-        self.phases
-            .enter(&self.path, phase, label, &wait)
-            .map_err(|refusal| self.refused(&wait, refusal))
+    /// Enters a phase; see [`PhaseHold::enter`](crate::gate::phase::PhaseHold::enter).
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        phase: Phase,
+        options: &AcquireOptions,
+    ) -> Result<PhaseShare, Error> {
+        let site = &*self.site;
+        let wanted = Wanted::Phase(phase);
+        site.context.refuse_forked(&site.path, wanted)?;
+        let _span = tracing::debug_span!("phase", path = %site.path.display(), %phase).entered();
+        let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
+        let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
+        let _listed = self.look_after(&wait);
+        let before = || {
+            if phase == Phase::Evaluation {
+                self.checkpoint_for_readers(&wait);
+            }
+            Ok(())
+        };
+        let label = &site.context.config.label;
+        let hold = site.phases.enter(&site.path, phase, label, &wait, before);
+        let hold = hold.map_err(|refusal| site.refused(&wait, refusal))?;
+        let waited = wait.waited();
+        site.context.tell(&site.path, &LeaseEvent::PhaseEntered { phase, waited });
+        Ok(PhaseShare::new(Arc::clone(self), phase, hold))
     }
 
-    /// Whether this process neither holds the file nor is about to.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.attachment.try_lock().is_some_and(|attachment| attachment.is_free())
-            && self.queue.snapshot().1 == 0
+    /// A guard of a phase is gone. Somebody may have waited for a write hold that it covered.
+    pub(crate) fn left(&self, phase: Phase, lasted: Duration) {
+        let site = &*self.site;
+        site.context.tell(&site.path, &LeaseEvent::PhaseLeft { phase, lasted });
+        self.keeper.wake_now();
     }
 
-    pub(crate) fn leases_out(&self) -> Vec<LeaseStatus> {
-        self.leases.lock().out.values().cloned().collect()
+    /// Whether nobody of this process uses the file or is about to.
+    pub(crate) fn is_unused(&self) -> bool {
+        let lingers = self.site.attachment.try_lock().is_none_or(|attachment| attachment.lingers());
+        !lingers && self.site.leases.idle_for().is_some() && self.site.queue.snapshot().1 == 0
+    }
+
+    /// Lets go of a file that nobody of this process uses.
+    pub(crate) fn let_go_if_unused(&self) {
+        if self.site.queue.let_go_if_idle() == Afterwards::Detach {
+            self.site.detach(Fold::Always);
+        }
     }
 
     pub(crate) fn status(&self) -> DatabaseStatus {
-        let (attachment, waiting) = self.queue.snapshot();
-        DatabaseStatus { path: self.path.clone(), attachment, waiting, leases: self.leases_out() }
+        let (attachment, waiting) = self.site.queue.snapshot();
+        let (path, leases) = (self.site.path.clone(), self.site.leases.statuses());
+        DatabaseStatus { path, attachment, waiting, leases }
     }
 
-    fn wait_turn(&self, ticket: Ticket, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
-        match self.queue.wait(ticket, wait.deadline()) {
+    /// Steps 1 to 3.
+    fn take_turn(&self, mode: AccessMode, wait: &Wait<'_>) -> Result<(), Error> {
+        let site = &*self.site;
+        if site.queue.try_now(mode) {
+            return Ok(()); // on a write hold: it lasts no longer than the permission it was taken with
+        }
+        let _listed = self.look_after(wait);
+        if mode == AccessMode::ReadWrite && site.phases.training().is_none() {
+            Attachment::refuse_in_evaluation(&site.path, &site.context)
+                .map_err(|refusal| site.refused(wait, refusal))?;
+        }
+        let ticket = site.queue.enqueue(mode);
+        let covered = || Cover::Training(site.phases.training());
+        self.wait_turn(ticket, mode, covered, wait)
+    }
+
+    fn wait_turn(
+        &self,
+        ticket: Ticket,
+        mode: AccessMode,
+        cover: impl FnOnce() -> Cover,
+        wait: &Wait<'_>,
+    ) -> Result<(), Error> {
+        let site = &*self.site;
+        match site.queue.wait(ticket, wait.patience()) {
             Ok(Turn::Granted) => Ok(()),
             Ok(Turn::Change { .. }) => {
                 // Whatever unwinds out of the change, the ticket is answered for.
-                let mut change = Change { queue: &self.queue, ticket, done: false };
-                let changed = self.attachment.lock().change(mode, || self.phases.training(), wait);
+                let mut change = Change { queue: &site.queue, ticket, done: false };
+                let mut attachment = site.attachment.lock();
+                let changed = attachment.change(mode, cover(), wait);
+                self.keeper.follow(attachment.page());
+                drop(attachment);
                 changed.map_err(|not_taken| match not_taken {
                     NotTaken::Failed(error) => error,
-                    NotTaken::Refused(refusal) => self.refused(wait, refusal),
+                    NotTaken::Refused(refusal) => site.refused(wait, refusal),
                 })?;
                 change.done = true;
                 Ok(())
@@ -183,60 +314,127 @@ impl Database {
                     still_waiting = expired.still_waiting,
                     "a wait in this process ran out"
                 );
-                self.conclude(expired.afterwards);
-                // What stands in this thread's way may be the process that another thread waits for.
-                let gate = GateFile::open_existing(&self.path).ok().flatten();
-                let holders = gate.and_then(|gate| gate.holders().ok()).unwrap_or_default();
-                Err(self.refused(wait, Refusal::Expired(holders)))
+                site.conclude(expired.afterwards);
+                Err(site.refused(wait, Refusal::Expired(site.holders())))
             }
         }
     }
 
-    fn yield_if_due(&self) {
-        // A thread that changes the hold has this lock; then there is nothing to yield.
-        let Some(attachment) = self.attachment.try_lock() else { return };
-        let due = attachment.is_due();
-        drop(attachment);
-        if due {
-            self.queue.yield_hold();
+    /// Step 4. From here on the lease is owed back, whatever happens.
+    fn connect(
+        &self,
+        mode: AccessMode,
+        location: &'static Location<'static>,
+    ) -> Result<Granted, Error> {
+        let connected = self.site.attachment.lock().connect(mode);
+        match connected {
+            Ok(connection) => {
+                let number = self.site.leases.note(mode, location, connection.interrupt_handle());
+                Ok(Granted { connection, number, mode })
+            }
+            Err(error) => {
+                let error = Error::from(error);
+                if error.is_fatal() {
+                    self.found_dead(&error.to_string());
+                }
+                self.site.give_back(mode);
+                Err(error)
+            }
         }
     }
 
+    /// Folds the log into the file while nobody trains and before anybody evaluates: each of the readers would replay
+    /// it. Without it they do, so whatever goes wrong here is not worth an error.
+    fn checkpoint_for_readers(&self, wait: &Wait<'_>) {
+        let site = &*self.site;
+        if site.attachment.try_lock().is_none_or(|attachment| attachment.log_bytes() == 0) {
+            return;
+        }
+        let limit = wait.patience().within(clock::deadline_in(CHECKPOINT_WAIT_MAX));
+        let remaining = limit.deadline().saturating_duration_since(clock::now());
+        let wait = Wait::new(&site.path, Wanted::Lease(AccessMode::ReadWrite), remaining, None);
+        let ticket = site.queue.enqueue(AccessMode::ReadWrite);
+        let taken = self.wait_turn(ticket, AccessMode::ReadWrite, || Cover::Entering, &wait);
+        if let Err(error) = taken {
+            tracing::debug!(path = %site.path.display(), %error, "no checkpoint before the evaluation");
+            return;
+        }
+        if let Err(error) = site.attachment.lock().checkpoint() {
+            tracing::warn!(path = %site.path.display(), %error, "the checkpoint before the evaluation failed");
+        }
+        site.yield_hold(); // it was taken without a share of training, so nobody else may write on it
+        site.give_back(AccessMode::ReadWrite);
+    }
+
+    /// Lists a wait with the keeper, which tells of it if it takes long.
+    fn look_after(&self, wait: &Wait<'_>) -> crate::wait::Listed {
+        let listed = self.site.waits.list(wait);
+        let site = Arc::clone(&self.site);
+        self.keeper.begin(move || site.round());
+        self.keeper.wake();
+        listed
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let mut attachment = self.site.attachment.lock();
+        if self.site.context.is_forked() {
+            attachment.abandon();
+        } else {
+            attachment.let_go(Fold::Always);
+        }
+    }
+}
+
+impl Site {
     fn give_back(&self, mode: AccessMode) {
         self.yield_if_due();
-        let afterwards = self.queue.release(mode);
+        let mut afterwards = self.queue.release(mode);
+        if afterwards == Afterwards::Nothing
+            && !self.attachment.try_lock().is_none_or(|attachment| attachment.may_keep())
+        {
+            afterwards = self.queue.let_go_if_idle();
+        }
+        self.conclude(afterwards);
+    }
+
+    fn yield_if_due(&self) {
+        // A thread that changes the hold has this lock; then there is nothing to yield.
+        let Some(mut attachment) = self.attachment.try_lock() else { return };
+        let demand = attachment.demand(false);
+        drop(attachment);
+        if matches!(demand, Demand::Due { .. }) {
+            self.yield_hold();
+        }
+    }
+
+    fn yield_hold(&self) {
+        let afterwards = self.queue.yield_hold();
         self.conclude(afterwards);
     }
 
     fn conclude(&self, afterwards: Afterwards) {
         match afterwards {
             Afterwards::Nothing => {}
-            Afterwards::Detach => self.detach(),
+            Afterwards::Detach => self.detach(Fold::IfLong),
         }
     }
 
-    fn detach(&self) {
-        // If it lingers, the next change waits for it, and other processes wait for this one.
-        self.attachment.lock().let_go();
+    fn detach(&self, fold: Fold) {
+        // If it lingers, the keeper and the next change try again, and other processes wait for this one.
+        self.attachment.lock().let_go(fold);
         self.queue.detached();
     }
 
-    fn refused(&self, wait: &Wait<'_>, refusal: Refusal) -> Error {
-        wait.error(refusal, self.leases_out())
+    /// Who holds the gate or waits at it.
+    fn holders(&self) -> Vec<crate::gate::record::Holder> {
+        let gate = GateFile::open_existing(&self.path).ok().flatten();
+        gate.and_then(|gate| gate.holders().ok()).unwrap_or_default()
     }
 
-    fn note(&self, mode: AccessMode, location: &'static Location<'static>) -> u64 {
-        let mut leases = self.leases.lock();
-        let number = leases.next;
-        leases.next += 1;
-        let status = LeaseStatus {
-            mode,
-            taken_at: location.to_string(),
-            thread: std::thread::current().name().map(str::to_owned),
-            since_unix_ms: clock::unix_ms(),
-        };
-        leases.out.insert(number, status);
-        number
+    fn refused(&self, wait: &Wait<'_>, refusal: Refusal) -> Error {
+        wait.error(refusal, self.leases.statuses())
     }
 }
 

@@ -88,6 +88,71 @@ pub enum Error {
         /// DuckDB's words, or the operating system's.
         text: String,
     },
+    /// Code of this process has opened the database by plain DuckDB, without the manager. Two instances of one file in a
+    /// process lose what one of them commits.
+    #[error(
+        "open `{}`: this process has opened the file without the manager; close it there, or use a lease instead",
+        path.display()
+    )]
+    OpenHere {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The calling thread has a lease of that database already. It would wait for itself: for good if one of the two is
+    /// to write, and as soon as a writer waits in between if both are to read.
+    #[error(
+        "{} `{}` at {wanted_at}: this thread has a {held}; return that first, use it for both, or `unbind` it if          another thread is going to return it",
+        Wanted::Lease(*wanted),
+        path.display()
+    )]
+    Nested {
+        /// The database.
+        path: PathBuf,
+        /// The lease that this thread has.
+        held: LeaseStatus,
+        /// What was asked for now.
+        wanted: AccessMode,
+        /// The line that asked.
+        wanted_at: String,
+    },
+    /// The wait was ended by [`Cancel::cancel`](crate::Cancel::cancel).
+    #[error("{wanted} `{}`: cancelled after {waited:.1?}", path.display())]
+    Cancelled {
+        /// The database.
+        path: PathBuf,
+        /// What was waited for.
+        wanted: Wanted,
+        /// For how long.
+        waited: Duration,
+    },
+    /// This process was forked from the one that made the manager. DuckDB does not work across a fork: a child that went
+    /// on with what it inherited would overwrite what its parent stores.
+    #[error(
+        "{wanted} `{}`: this process was forked from the one that made the manager; start another program instead          (`std::process::Command`), or make the manager after the fork",
+        path.display()
+    )]
+    Forked {
+        /// The database.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: Wanted,
+    },
+    /// The database was found damaged, now or earlier, and nobody opens it until somebody mends it. Nothing was changed.
+    #[error(
+        "open `{}`: it is in quarantine, {text}; restore it from a backup, which ends the quarantine, and see `{}`",
+        path.display(),
+        evidence.display()
+    )]
+    Quarantined {
+        /// The database.
+        path: PathBuf,
+        /// The file that says when and by whom it was found.
+        evidence: PathBuf,
+        /// What is wrong with it.
+        class: ErrorClass,
+        /// DuckDB's words.
+        text: String,
+    },
     /// The gate file beside the database cannot be used.
     #[error(
         "use the gate `{}`: {source}; it and its folder have to be writable, and their file system has to have locks",
@@ -198,10 +263,22 @@ impl Error {
         }
     }
 
+    /// Whether the instance it came from is dead.
+    pub(crate) fn is_fatal(&self) -> bool {
+        match self {
+            Self::UnknownOutcome { text, .. } | Self::Poisoned { first_failure: text, .. } => {
+                ErrorClass::of(text) == ErrorClass::Fatal
+            }
+            error => error.class() == Some(ErrorClass::Fatal),
+        }
+    }
+
     /// What kind of DuckDB error it is, if it is one.
     pub fn class(&self) -> Option<ErrorClass> {
         match self {
-            Self::Database { class, .. } | Self::Unusable { class, .. } => Some(*class),
+            Self::Database { class, .. }
+            | Self::Unusable { class, .. }
+            | Self::Quarantined { class, .. } => Some(*class),
             Self::HeldOutside { .. } => Some(ErrorClass::FileLocked),
             Self::Poisoned { .. } => Some(ErrorClass::TransactionAborted),
             _ => None,

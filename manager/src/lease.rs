@@ -1,5 +1,6 @@
 //! Leases: connections that come back by themselves, and come back clean.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
@@ -7,29 +8,42 @@ use std::sync::Arc;
 
 use duckdb::Connection;
 
-use crate::config::AccessMode;
-use crate::database::{Database, Granted};
+use crate::database::{Database, Granted, Used};
 use crate::error::Error;
-use crate::transaction::{self, Transaction};
+use crate::transaction::{self, Bare, NotStored, Transaction};
 
 /// What both kinds have in common: the debt to give the connection back, paid on drop.
 struct Lease {
     database: Arc<Database>,
-    mode: AccessMode,
     /// `None` only while it is given back.
     granted: Option<Granted>,
+    used: Cell<Used>,
 }
 
 impl Lease {
+    fn new(database: Arc<Database>, granted: Granted) -> Self {
+        Self { database, granted: Some(granted), used: Cell::new(Used::ByManager) }
+    }
+
+    fn granted(&self) -> &Granted {
+        self.granted.as_ref().expect("a lease has its connection until it is dropped")
+    }
+
+    /// For the user, who may do anything on it.
     fn connection(&self) -> &Connection {
-        &self.granted.as_ref().expect("a lease has its connection until it is dropped").connection
+        self.used.set(Used::Freely);
+        &self.granted().connection
+    }
+
+    fn unbind(&self) {
+        self.database.unbind(self.granted().number);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(granted) = self.granted.take() {
-            self.database.release(self.mode, granted);
+            self.database.release(granted, self.used.get());
         }
     }
 }
@@ -37,16 +51,22 @@ impl Drop for Lease {
 /// A connection that reads one snapshot of a database.
 ///
 /// Given by [`Manager::read`](crate::Manager::read) and returned when it is dropped. It dereferences to a
-/// [`duckdb::Connection`] inside one read-only transaction: every query of the lease sees the same state, a
-/// write is refused with [`ErrorClass::ReadOnly`](crate::ErrorClass::ReadOnly), and a `BEGIN` fails because
-/// there is one already. It may be sent to another thread.
+/// [`duckdb::Connection`] on which every query sees the same state and a write is refused with
+/// [`ErrorClass::ReadOnly`](crate::ErrorClass::ReadOnly). Where this process holds the file to read, the file itself is
+/// attached so. Beside a writer of this process the lease is one read-only transaction instead: there a `BEGIN` fails, as
+/// there is one already, and a `COMMIT` ends the snapshot and the protection.
 ///
-/// The lease guards against mistakes, not against intent: a `COMMIT` ends its snapshot and its protection, and
-/// after a statement that aborts the transaction (a failed cast, say) it answers nothing more; take a new one.
-/// A connection cloned from it ([`duckdb::Connection::try_clone`]), or another database attached to it, is outside
-/// of all guarantees: the manager notices both and closes what it can, but cannot undo what was done.
+/// It may be sent to another thread. The thread that took it cannot take another lease of that database until it is
+/// back ([`Error::Nested`](crate::Error::Nested)), unless it is [unbound](Self::unbind).
 ///
-/// A lease that is leaked with `mem::forget` keeps the file held until the process ends.
+/// The lease guards against mistakes, not against intent. A connection cloned from it
+/// ([`duckdb::Connection::try_clone`]), or another database attached to it, is outside of all guarantees: the manager
+/// notices both and closes what it can, but cannot undo what was done. What a lease registers in the instance
+/// itself (a function, a secret, an extension) is there for the next one.
+///
+/// A lease that is leaked with `mem::forget` keeps the file held until the process ends; it is reported when it is older
+/// than [`Config::lease_age_max`](crate::Config::lease_age_max), and whoever waits for it is told the line that
+/// took it.
 pub struct ReadLease(Lease);
 
 /// The connection that may write a database, alone among all threads and processes.
@@ -54,15 +74,20 @@ pub struct ReadLease(Lease);
 /// Given by [`Manager::write`](crate::Manager::write) and returned when it is dropped: a transaction
 /// that is still open then is rolled back, temporary tables are gone. It dereferences to a
 /// [`duckdb::Connection`]; use [`transaction`](Self::transaction) for anything that has to be stored as a
-/// whole. It may be sent to another thread. What [`ReadLease`] says of clones and attached databases holds here
-/// too.
-///
-/// A lease that is leaked with `mem::forget` keeps the file held until the process ends.
+/// whole. What [`ReadLease`] says of other threads, clones, attached databases and leaks holds here too.
 pub struct WriteLease(Lease);
 
 impl ReadLease {
     pub(crate) fn new(database: Arc<Database>, granted: Granted) -> Self {
-        Self(Lease { database, mode: AccessMode::ReadOnly, granted: Some(granted) })
+        Self(Lease::new(database, granted))
+    }
+
+    /// Lets the thread that took this lease take another one while it is out: for a lease that another thread uses and
+    /// returns. Whoever waits for a lease that its own thread has waits until the deadline, so do this only then.
+    #[must_use = "the lease is returned when it is dropped"]
+    pub fn unbind(self) -> Self {
+        self.0.unbind();
+        self
     }
 
     /// The database's canonical path.
@@ -73,7 +98,14 @@ impl ReadLease {
 
 impl WriteLease {
     pub(crate) fn new(database: Arc<Database>, granted: Granted) -> Self {
-        Self(Lease { database, mode: AccessMode::ReadWrite, granted: Some(granted) })
+        Self(Lease::new(database, granted))
+    }
+
+    /// As [`ReadLease::unbind`].
+    #[must_use = "the lease is returned when it is dropped"]
+    pub fn unbind(self) -> Self {
+        self.0.unbind();
+        self
     }
 
     /// The database's canonical path.
@@ -123,7 +155,18 @@ impl WriteLease {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        transaction::run(self.0.connection(), self.path(), work)
+        let database = &self.0.database;
+        let ran = transaction::run(self.0.connection(), database, Bare::Reachable, work);
+        ran.map_err(|not_stored| not_stored.error)
+    }
+
+    /// [`transaction`](Self::transaction) for a closure that cannot reach this lease.
+    pub(crate) fn closed_transaction<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, NotStored<T, E>> {
+        let connection = &self.0.granted().connection;
+        transaction::run(connection, &self.0.database, Bare::OutOfReach, work)
     }
 }
 
@@ -159,9 +202,9 @@ impl fmt::Debug for WriteLease {
 /// returns.
 #[derive(Debug)]
 pub enum AnyLease {
-    /// Asked for with [`AccessMode::ReadOnly`].
+    /// Asked for with [`AccessMode::ReadOnly`](crate::AccessMode::ReadOnly).
     Read(ReadLease),
-    /// Asked for with [`AccessMode::ReadWrite`].
+    /// Asked for with [`AccessMode::ReadWrite`](crate::AccessMode::ReadWrite).
     Write(WriteLease),
 }
 

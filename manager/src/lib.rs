@@ -35,13 +35,21 @@ mod error;
 #[cfg(feature = "engine")]
 mod inspect;
 #[cfg(feature = "engine")]
+mod keeper;
+#[cfg(feature = "engine")]
 mod lease;
+#[cfg(feature = "engine")]
+mod leases;
 #[cfg(feature = "engine")]
 mod manager;
 #[cfg(feature = "engine")]
 mod observer;
 #[cfg(feature = "engine")]
+mod outsiders;
+#[cfg(feature = "engine")]
 mod phases;
+#[cfg(feature = "engine")]
+mod quarantine;
 #[cfg(feature = "engine")]
 mod registry;
 #[cfg(feature = "engine")]
@@ -54,9 +62,13 @@ mod transaction;
 mod wait;
 
 pub use class::ErrorClass;
-pub use config::{AccessMode, AcquireOptions, Config, ConfigError, WritesInEvaluation};
+pub use config::{
+    AccessMode, AcquireOptions, Config, ConfigBuilder, ConfigError, ConfigOrigin,
+    WritesInEvaluation,
+};
 pub use gate::record::{Holder, Phase, Standing};
-pub use retry::Backoff;
+pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
+pub use seam::patience::Cancel;
 pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(feature = "engine")]
@@ -64,11 +76,11 @@ pub use duckdb;
 #[cfg(feature = "engine")]
 pub use error::{Error, Wanted};
 #[cfg(feature = "engine")]
-pub use inspect::{gate_path, holders};
+pub use inspect::{gate_path, generation, holders};
 #[cfg(feature = "engine")]
 pub use lease::{AnyLease, ReadLease, WriteLease};
 #[cfg(feature = "engine")]
-pub use manager::{Drain, Manager, PhaseGuard};
+pub use manager::{Drain, Manager, ManagerBuilder, PhaseGuard};
 #[cfg(feature = "engine")]
 pub use observer::{LeaseEvent, Observer};
 #[cfg(feature = "engine")]
@@ -76,7 +88,7 @@ pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status};
 #[cfg(feature = "engine")]
 pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
 #[cfg(feature = "engine")]
-pub use transaction::Transaction;
+pub use transaction::{StoredCheck, Transaction, TransactionOptions};
 
 /// The examples of the README are compiled and run with those of this crate.
 #[cfg(all(doctest, feature = "engine"))]

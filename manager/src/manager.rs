@@ -1,10 +1,11 @@
 //! The public face: leases, phases, closing, status.
 
+use std::collections::HashMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use duckdb::Connection;
 use parking_lot::Mutex;
@@ -12,29 +13,40 @@ use parking_lot::Mutex;
 use crate::config::{AccessMode, AcquireOptions, Config};
 use crate::create;
 use crate::database::Database;
-use crate::error::Error;
-use crate::gate::phase::PhaseHold;
+use crate::error::{Error, Wanted};
 use crate::gate::record::Phase;
 use crate::gate::state::Drained;
 use crate::lease::{AnyLease, ReadLease, WriteLease};
 use crate::observer::{Context, LeaseEvent, Observer};
+use crate::phases::PhaseShare;
 use crate::registry::{self, ManagerId};
-use crate::retry::Backoff;
-use crate::seam::clock;
+use crate::retry::{Backoff, Jitter, RandomJitter};
+use crate::seam::file_id::FileId;
+use crate::seam::patience::Patience;
+use crate::seam::{clock, fork};
 use crate::status::{CloseReport, Status};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, TransactionOptions};
 
 /// How long closing waits for the leases that are out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drain {
-    /// From the call on. Zero closes what is idle and reports the rest.
+    /// From the call on. Zero closes what is idle and reports the rest. Default: zero.
     pub wait_max: Duration,
+    /// After how long queries that still run are interrupted; their leases stay out until they are dropped. Default:
+    /// `None`, never.
+    pub interrupt_after: Option<Duration>,
 }
 
 /// Gives leases on DuckDB files, one writer or many readers at a time over all processes, in turn.
 ///
-/// A file is held only while leases on it are out. A manager is cheap to clone, and its clones are one
-/// manager; two managers in one process cannot have the same file, as its settings belong to one of them.
+/// A file stays attached after the last lease on it, so that the next one costs microseconds, and goes to another process
+/// at once when that asks for it, within milliseconds. Programs that do not use the gate cannot ask: they get it
+/// [`Config::idle_max`] (1 s) after the last lease, or when it is [closed](Self::close_all_connections).
+///
+/// A manager is cheap to clone, and its clones are one manager; two managers in one process cannot have the same file,
+/// as its settings belong to one of them. Each database that is used has a thread of its own, the keeper, which sleeps
+/// until the file is asked for. A process that forks: the child's managers refuse everything
+/// ([`Error::Forked`]); one that starts another program needs no care.
 ///
 /// # Example
 ///
@@ -58,7 +70,7 @@ pub struct Drain {
 /// assert!(manager.write(&path).is_err(), "nobody writes while somebody evaluates");
 /// drop(phase);
 ///
-/// let report = manager.close_all_connections(Drain { wait_max: std::time::Duration::ZERO });
+/// let report = manager.close_all_connections(Drain::default());
 /// assert!(report.is_complete());
 /// # Ok::<(), manager::Error>(())
 /// ```
@@ -70,8 +82,56 @@ pub struct Manager {
 struct Shared {
     id: ManagerId,
     context: Arc<Context>,
-    /// Keeps each database's warm instance from one lease to the next.
-    databases: Mutex<Vec<Arc<Database>>>,
+    /// By the paths under which they were asked for. Keeps each database's warm instance from one lease to the next.
+    databases: Mutex<HashMap<PathBuf, (FileId, Arc<Database>)>>,
+}
+
+/// What a [`Manager`] is made with beyond its [`Config`]. Made by [`Manager::builder`].
+#[derive(Default)]
+pub struct ManagerBuilder {
+    config: Config,
+    observer: Option<Arc<dyn Observer>>,
+    jitter: Option<Arc<dyn Jitter>>,
+}
+
+impl ManagerBuilder {
+    /// Tells `observer` of every lease. Default: nobody is told.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Draws the pauses between attempts from a stream of the caller's. Default: [`RandomJitter`].
+    #[must_use]
+    pub fn jitter(mut self, jitter: Arc<dyn Jitter>) -> Self {
+        self.jitter = Some(jitter);
+        self
+    }
+
+    /// Makes the manager. Opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Config`] if a setting is out of bounds.
+    pub fn build(self) -> Result<Manager, Error> {
+        static MANAGERS: AtomicU64 = AtomicU64::new(0);
+        let Self { config, observer, jitter } = self;
+        config.validate()?;
+        let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
+        let jitter = jitter.unwrap_or_else(|| Arc::new(RandomJitter));
+        let context = Arc::new(Context { config, observer, jitter, epoch: fork::epoch() });
+        Ok(Manager { shared: Arc::new(Shared { id, context, databases: Mutex::default() }) })
+    }
+}
+
+impl std::fmt::Debug for ManagerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ManagerBuilder")
+            .field("config", &self.config)
+            .field("jitter", &self.jitter)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Manager {
@@ -81,7 +141,7 @@ impl Manager {
     ///
     /// * [`Error::Config`] if a setting is out of bounds.
     pub fn new(config: Config) -> Result<Self, Error> {
-        Self::build(config, None)
+        Self::builder(config).build()
     }
 
     /// A manager that tells `observer` of every lease. Opens nothing.
@@ -90,15 +150,23 @@ impl Manager {
     ///
     /// * [`Error::Config`] if a setting is out of bounds.
     pub fn with_observer(config: Config, observer: Arc<dyn Observer>) -> Result<Self, Error> {
-        Self::build(config, Some(observer))
+        Self::builder(config).observer(observer).build()
     }
 
-    fn build(config: Config, observer: Option<Arc<dyn Observer>>) -> Result<Self, Error> {
-        static MANAGERS: AtomicU64 = AtomicU64::new(0);
-        config.validate()?;
-        let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
-        let context = Arc::new(Context { config, observer });
-        Ok(Self { shared: Arc::new(Shared { id, context, databases: Mutex::default() }) })
+    /// Begins a manager with these settings, an observer or a stream of pauses.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use manager::{Config, Manager, SeededJitter};
+    ///
+    /// let manager = Manager::builder(Config::from_env()?).jitter(Arc::new(SeededJitter::new(0x2a))).build()?;
+    /// assert_eq!(manager.status().leases_out(), 0);
+    /// # Ok::<(), manager::Error>(())
+    /// ```
+    pub fn builder(config: Config) -> ManagerBuilder {
+        ManagerBuilder { config, ..ManagerBuilder::default() }
     }
 
     /// Waits for a read lease: a connection that sees one snapshot of the database.
@@ -107,18 +175,21 @@ impl Manager {
     /// are served in order of arrival, and so are processes, but that a process serves its own threads first as long as
     /// its hold is younger than [`Config::hold_max`]. Readers that arrive behind a waiting writer wait behind it.
     ///
-    /// Blocks for at most [`Config::wait_max`], plus the time that DuckDB needs to attach (about 1 ms; 12
-    /// ms more for the first lease of a database in a process; longer if a write-ahead log has to be
-    /// replayed). Do not call it from an async task, nor in a thread that holds a write lease of a database in
-    /// the way: that waits for itself until the deadline.
+    /// Takes microseconds while this process has the file. Otherwise it blocks for at most [`Config::wait_max`], plus the
+    /// time that DuckDB needs to attach (about 1 ms; 12 ms more for the first lease of a database in a process;
+    /// longer if a write-ahead log has to be replayed). Do not call it from an async task. Beside a writer of this
+    /// process it takes 20 µs more, for the transaction that keeps its snapshot.
     ///
     /// # Errors
     ///
     /// * [`Error::TimedOut`], naming the holders, if the wait ran out. Retryable.
     /// * [`Error::HeldOutside`] if a program without the gate held the file until then. Retryable.
     /// * [`Error::AlreadyManaged`] if this process has the file under another manager or name.
-    /// * [`Error::Unusable`] if there is no such database, or it cannot be opened.
+    /// * [`Error::OpenHere`] if this process has opened the file without the manager.
+    /// * [`Error::Nested`] if this thread has a lease of the database.
+    /// * [`Error::Unusable`] if there is no such database, or it cannot be opened; [`Error::Quarantined`] if it is damaged.
     /// * [`Error::Gate`] if the gate file cannot be used.
+    /// * [`Error::Forked`] in a child of the process that made the manager.
     ///
     /// # Example
     ///
@@ -132,14 +203,14 @@ impl Manager {
     /// ```
     #[track_caller]
     pub fn read(&self, path: impl AsRef<Path>) -> Result<ReadLease, Error> {
-        self.read_within(path.as_ref(), self.shared.context.config.wait_max, Location::caller())
+        self.read_as(path.as_ref(), &AcquireOptions::default(), Location::caller())
     }
 
     /// Waits for the write lease. A database that does not exist is created, empty.
     ///
     /// At most one write lease is out per file, over all threads and processes. Blocks as
-    /// [`read`](Self::read) does, and drops are not free: giving the last lease back detaches the
-    /// file, which checkpoints what was written (about 2 to 20 ms).
+    /// [`read`](Self::read) does. Giving the last lease back while another process waits detaches the file, and
+    /// folds its write-ahead log into it first if that has become long ([`Config::checkpoint_wal_bytes`]).
     ///
     /// # Errors
     ///
@@ -149,7 +220,7 @@ impl Manager {
     ///   then. Retryable.
     #[track_caller]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<WriteLease, Error> {
-        self.write_within(path.as_ref(), self.shared.context.config.wait_max, Location::caller())
+        self.write_as(path.as_ref(), &AcquireOptions::default(), Location::caller())
     }
 
     /// Waits for a lease whose mode is a value, with options of its own. The Python system's
@@ -157,7 +228,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// Those of [`read`](Self::read) or [`write`](Self::write).
+    /// Those of [`read`](Self::read) or [`write`](Self::write); [`Error::Cancelled`].
     #[track_caller]
     pub fn get_with(
         &self,
@@ -165,14 +236,13 @@ impl Manager {
         mode: AccessMode,
         options: &AcquireOptions,
     ) -> Result<AnyLease, Error> {
-        let wait_max = options.wait_max.unwrap_or(self.shared.context.config.wait_max);
         let location = Location::caller();
         Ok(match mode {
             AccessMode::ReadOnly => {
-                AnyLease::Read(self.read_within(path.as_ref(), wait_max, location)?)
+                AnyLease::Read(self.read_as(path.as_ref(), options, location)?)
             }
             AccessMode::ReadWrite => {
-                AnyLease::Write(self.write_within(path.as_ref(), wait_max, location)?)
+                AnyLease::Write(self.write_as(path.as_ref(), options, location)?)
             }
         })
     }
@@ -196,17 +266,23 @@ impl Manager {
         path: impl AsRef<Path>,
         fill: impl FnOnce(&Connection) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let config = &self.shared.context.config;
-        create::create(path.as_ref(), config, config.wait_max, fill)
+        let context = &self.shared.context;
+        context.refuse_forked(path.as_ref(), Wanted::Creation)?;
+        create::create(path.as_ref(), &context.config, context.config.wait_max, fill)
     }
 
     /// Takes the write lease, runs `work` in one transaction, commits, and gives the lease back. Runs the whole
     /// of it again when it lost a race to another transaction.
     ///
-    /// `work` may therefore run several times: let it change nothing but the database. It is rerun only while
-    /// nothing was stored; an outcome that nobody can tell is returned, not retried.
+    /// # Idempotence
     ///
-    /// Blocks for at most [`Config::wait_max`] over all attempts and pauses, plus the time of the last `work`.
+    /// `work` may run several times, and its effects outside of the database then happen several times. It is run
+    /// again only while nothing of it was stored, so its effects on the database happen once. A commit that was cut off
+    /// is stored wholly or not at all, and nobody can tell which: that is [`Error::UnknownOutcome`], and `work` is not
+    /// run again, unless [`TransactionOptions::is_stored`] can look.
+    ///
+    /// Blocks for at most [`Config::wait_max`] over all attempts and pauses, plus the time of the last `work`. Between
+    /// two attempts it sleeps without a lease, from zero to 1 ms and up to 100 ms, drawn from the manager's stream.
     ///
     /// # Errors
     ///
@@ -215,25 +291,41 @@ impl Manager {
     pub fn transaction<T>(
         &self,
         path: impl AsRef<Path>,
-        mut work: impl FnMut(&Transaction<'_>) -> Result<T, Error>,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let location = Location::caller();
-        let deadline = clock::deadline_in(self.shared.context.config.wait_max);
-        let mut backoff =
-            Backoff::until(Duration::from_millis(1), Duration::from_millis(100), deadline);
-        loop {
-            let remaining = deadline.saturating_duration_since(clock::now());
-            let lease = self.write_within(path.as_ref(), remaining, location)?;
-            match lease.transaction(&mut work) {
-                Err(error @ Error::Database { class, .. }) if class.is_transient() => {
-                    drop(lease);
-                    let Some(pause) = backoff.pause() else { return Err(error) };
-                    let attempt = backoff.attempts();
-                    self.shared.context.tell(path.as_ref(), &LeaseEvent::Paused { attempt, pause });
-                }
-                done => return done,
-            }
-        }
+        self.transaction_as(path.as_ref(), &TransactionOptions::default(), work, Location::caller())
+    }
+
+    /// [`transaction`](Self::transaction) with limits of its own, and a look at what a commit that was cut off has stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`transaction`](Self::transaction); [`Error::Cancelled`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use manager::{Config, Error, Manager, TransactionOptions};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("x.duckdb");
+    /// let manager = Manager::new(Config::default())?;
+    /// manager.write(&path)?.execute_batch("CREATE TABLE event (id VARCHAR)")?;
+    /// let id = "drawn-for-this-event";
+    /// let is_stored = |connection: &manager::duckdb::Connection| -> Result<bool, Error> {
+    ///     Ok(connection.query_row("SELECT count(*) > 0 FROM event WHERE id = ?", [id], |row| row.get(0))?)
+    /// };
+    /// let options = TransactionOptions { attempts_max: Some(3), is_stored: Some(&is_stored), ..Default::default() };
+    /// manager.transaction_with(&path, &options, |tx| tx.execute("INSERT INTO event VALUES (?)", [id]))?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn transaction_with<T>(
+        &self,
+        path: impl AsRef<Path>,
+        options: &TransactionOptions<'_>,
+        work: impl FnMut(&Transaction<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.transaction_as(path.as_ref(), options, work, Location::caller())
     }
 
     /// Enters the training phase of a database, waiting until nobody evaluates any more. A database that does not
@@ -249,10 +341,7 @@ impl Manager {
     ///
     /// Those of [`read`](Self::read) but [`Error::HeldOutside`]; [`Error::TimedOut`] names who evaluates.
     pub fn training_phase(&self, path: impl AsRef<Path>) -> Result<PhaseGuard, Error> {
-        self.enter(
-            &self.open_or_create(path.as_ref(), self.shared.context.config.wait_max)?,
-            Phase::Training,
-        )
+        self.phase_with(path, Phase::Training, &AcquireOptions::default())
     }
 
     /// Enters the evaluation phase of a database, waiting until nobody trains or writes any more: the training
@@ -268,7 +357,26 @@ impl Manager {
     ///
     /// Those of [`read`](Self::read) but [`Error::HeldOutside`]; [`Error::TimedOut`] names who trains or writes.
     pub fn evaluation_phase(&self, path: impl AsRef<Path>) -> Result<PhaseGuard, Error> {
-        self.enter(&self.database(path.as_ref())?, Phase::Evaluation)
+        self.phase_with(path, Phase::Evaluation, &AcquireOptions::default())
+    }
+
+    /// Enters a phase that is a value, with options of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`training_phase`](Self::training_phase) or [`evaluation_phase`](Self::evaluation_phase);
+    /// [`Error::Cancelled`].
+    pub fn phase_with(
+        &self,
+        path: impl AsRef<Path>,
+        phase: Phase,
+        options: &AcquireOptions,
+    ) -> Result<PhaseGuard, Error> {
+        let database = match phase {
+            Phase::Training => self.open_or_create(path.as_ref(), options)?,
+            Phase::Evaluation => self.database(path.as_ref())?,
+        };
+        Ok(PhaseGuard(database.enter(phase, options)?))
     }
 
     /// Waits for the write leases of this manager to come back and lets go of every file that it holds for
@@ -293,58 +401,122 @@ impl Manager {
         Status { databases: databases.iter().map(|database| database.status()).collect() }
     }
 
-    fn read_within(
+    pub(crate) fn read_as(
         &self,
         path: &Path,
-        wait_max: Duration,
+        options: &AcquireOptions,
         location: &'static Location<'static>,
     ) -> Result<ReadLease, Error> {
         let database = self.database(path)?;
-        let granted = database.acquire(AccessMode::ReadOnly, wait_max, location)?;
+        let granted = database.acquire(AccessMode::ReadOnly, options, location)?;
         Ok(ReadLease::new(database, granted))
     }
 
-    fn write_within(
+    pub(crate) fn write_as(
         &self,
         path: &Path,
-        wait_max: Duration,
+        options: &AcquireOptions,
         location: &'static Location<'static>,
     ) -> Result<WriteLease, Error> {
-        let deadline = clock::deadline_in(wait_max);
-        let database = self.open_or_create(path, wait_max)?;
-        let remaining = deadline.saturating_duration_since(clock::now());
-        let granted = database.acquire(AccessMode::ReadWrite, remaining, location)?;
+        let database = self.open_or_create(path, options)?;
+        let granted = database.acquire(AccessMode::ReadWrite, options, location)?;
         Ok(WriteLease::new(database, granted))
     }
 
-    fn database(&self, path: &Path) -> Result<Arc<Database>, Error> {
-        let database = registry::database(path, self.shared.id, &self.shared.context)?;
-        let mut kept = self.shared.databases.lock();
-        if !kept.iter().any(|known| Arc::ptr_eq(known, &database)) {
-            // Another file may have been put in the place of one that was known under this path.
-            kept.retain(|known| known.path() != database.path());
-            kept.push(Arc::clone(&database));
+    pub(crate) fn transaction_as<T>(
+        &self,
+        path: &Path,
+        options: &TransactionOptions<'_>,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<T, Error>,
+        location: &'static Location<'static>,
+    ) -> Result<T, Error> {
+        let context = &self.shared.context;
+        let deadline = clock::deadline_in(options.wait_max.unwrap_or(context.config.wait_max));
+        let patience = Patience::with(deadline, options.cancel.clone());
+        let attempts_max = options.attempts_max.unwrap_or(context.config.transaction_attempts_max);
+        let (base, cap) = (Duration::from_millis(1), Duration::from_millis(100));
+        let mut backoff = Backoff::drawn(base, cap, patience, &*context.jitter);
+        let remaining = || AcquireOptions {
+            wait_max: Some(deadline.saturating_duration_since(clock::now())),
+            cancel: options.cancel.clone(),
+        };
+        loop {
+            let lease = self.write_as(path, &remaining(), location)?;
+            let not_stored = match lease.closed_transaction(&mut work) {
+                Ok(done) => return Ok(done),
+                Err(not_stored) => not_stored,
+            };
+            drop(lease);
+            let may_repeat = match &not_stored.error {
+                Error::Database { class, .. } => class.is_transient(),
+                Error::UnknownOutcome { .. } => match options.is_stored {
+                    None => false,
+                    Some(is_stored) => {
+                        let lease = self.read_as(path, &remaining(), location)?;
+                        let stored = is_stored(&lease)?;
+                        match not_stored.returned {
+                            Some(done) if stored => return Ok(done),
+                            _ => !stored,
+                        }
+                    }
+                },
+                _ => false,
+            };
+            if !may_repeat || backoff.attempts() + 1 >= attempts_max {
+                return Err(not_stored.error);
+            }
+            let Some(pause) = backoff.pause() else { return Err(not_stored.error) };
+            context.tell(path, &LeaseEvent::Paused { attempt: backoff.attempts(), pause });
         }
+    }
+
+    pub(crate) fn database(&self, path: &Path) -> Result<Arc<Database>, Error> {
+        if let Some(database) = self.known(path) {
+            return Ok(database);
+        }
+        let (id, database) = registry::database(path, self.shared.id, &self.shared.context)?;
+        let mut databases = self.shared.databases.lock();
+        // Another file may have been put in the place of one that was known under this path.
+        let gone: Vec<_> = databases
+            .extract_if(|_, (_, known)| {
+                known.path() == database.path() && !Arc::ptr_eq(known, &database)
+            })
+            .collect();
+        databases.insert(path.into(), (id, Arc::clone(&database)));
+        drop(databases);
+        drop(gone); // lets go of a file that is still kept, and not under the lock
         Ok(database)
     }
 
-    fn open_or_create(&self, path: &Path, wait_max: Duration) -> Result<Arc<Database>, Error> {
+    /// The database that was last found under a path, if its file is still there and still called the same.
+    fn known(&self, path: &Path) -> Option<Arc<Database>> {
+        let (id, database) = self.shared.databases.lock().get(path).cloned()?;
+        let is_at = |path: &Path| FileId::at(path).is_ok_and(|found| found == id);
+        (is_at(path) && (database.path() == path || is_at(database.path()))).then_some(database)
+    }
+
+    fn open_or_create(
+        &self,
+        path: &Path,
+        options: &AcquireOptions,
+    ) -> Result<Arc<Database>, Error> {
+        if let Some(database) = self.known(path) {
+            return Ok(database);
+        }
         if !path.exists() {
-            create::create(path, &self.shared.context.config, wait_max, |_| Ok::<(), Error>(()))?;
+            self.shared.context.refuse_forked(path, Wanted::Creation)?;
+            let config = &self.shared.context.config;
+            let wait_max = options.wait_max.unwrap_or(config.wait_max);
+            create::create(path, config, wait_max, |_| Ok::<(), Error>(()))?;
         }
         self.database(path)
     }
 
-    fn enter(&self, database: &Arc<Database>, phase: Phase) -> Result<PhaseGuard, Error> {
-        let hold = database.enter(phase, self.shared.context.config.wait_max)?;
-        Ok(PhaseGuard { phase, path: database.path().into(), _hold: hold })
-    }
-
     fn close(&self, drained: Drained, drain: Drain) -> CloseReport {
-        let deadline: Instant = clock::deadline_in(drain.wait_max);
+        let patience = Patience::until(clock::deadline_in(drain.wait_max));
         let mut report = CloseReport::default();
         for database in registry::databases_of(self.shared.id) {
-            if database.drain(drained, deadline) {
+            if database.drain(drained, &patience, drain.interrupt_after) {
                 report.closed.push(database.path().into());
             } else {
                 report.still_out.push(database.status());
@@ -356,29 +528,25 @@ impl Manager {
 
 /// A phase that this process is in. It is left when this is dropped, or when the process dies.
 #[must_use = "the phase is left as soon as its guard is dropped"]
-pub struct PhaseGuard {
-    phase: Phase,
-    path: PathBuf,
-    _hold: Arc<PhaseHold>,
-}
+pub struct PhaseGuard(PhaseShare);
 
 impl PhaseGuard {
     /// Which phase.
     pub fn phase(&self) -> Phase {
-        self.phase
+        self.0.phase()
     }
 
     /// Of which database, by its canonical path.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 }
 
 impl std::fmt::Debug for PhaseGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PhaseGuard")
-            .field("phase", &self.phase)
-            .field("path", &self.path)
+            .field("phase", &self.phase())
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }

@@ -5,12 +5,17 @@
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::database::Database;
 use crate::gate::file::Refusal;
 use crate::gate::phase::PhaseHold;
 use crate::gate::record::Phase;
+use crate::seam::clock;
+use crate::seam::file_id::FileId;
+use crate::seam::fork::ForkGuard;
 use crate::wait::Wait;
 
 /// See the module's header.
@@ -35,18 +40,19 @@ impl Phases {
         phase: Phase,
         label: &str,
         wait: &Wait<'_>,
+        before: impl Fn() -> Result<(), Refusal>,
     ) -> Result<Arc<PhaseHold>, Refusal> {
         let one = match phase {
             Phase::Training => &self.training,
             Phase::Evaluation => &self.evaluation,
         };
-        let Some(_entering) = one.entering.try_lock_until(wait.deadline()) else {
+        let Some(_entering) = one.entering.try_lock_until(wait.patience().deadline()) else {
             return Err(Refusal::Expired(Vec::new()));
         };
         if let Some(hold) = one.current.lock().upgrade() {
             return Ok(hold);
         }
-        let hold = Arc::new(PhaseHold::enter(database, phase, label, wait.deadline())?);
+        let hold = Arc::new(PhaseHold::enter(database, phase, label, wait.patience(), before)?);
         *one.current.lock() = Arc::downgrade(&hold);
         Ok(hold)
     }
@@ -54,5 +60,41 @@ impl Phases {
     /// The training phase, if this process is in it: it covers the process's writes.
     pub(crate) fn training(&self) -> Option<Arc<PhaseHold>> {
         self.training.current.lock().upgrade()
+    }
+}
+
+/// A guard's share of a phase. Given back by dropping it.
+pub(crate) struct PhaseShare {
+    database: Arc<Database>,
+    phase: Phase,
+    since: Instant,
+    /// `None` only while it is given back.
+    hold: Option<Arc<PhaseHold>>,
+    _fork: Option<ForkGuard>,
+}
+
+impl PhaseShare {
+    pub(crate) fn new(database: Arc<Database>, phase: Phase, hold: Arc<PhaseHold>) -> Self {
+        let gate = hold.identity().ok();
+        let _fork = FileId::at(database.path())
+            .ok()
+            .and_then(|id| ForkGuard::new(database.path(), id, gate));
+        Self { database, phase, since: clock::now(), hold: Some(hold), _fork }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.database.path()
+    }
+}
+
+impl Drop for PhaseShare {
+    fn drop(&mut self) {
+        // Before the keeper looks: a write hold that this covered may now stand in evaluation's way.
+        self.hold = None;
+        self.database.left(self.phase, self.since.elapsed());
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn database(
     path: &Path,
     owner: ManagerId,
     context: &Arc<Context>,
-) -> Result<Arc<Database>, Error> {
+) -> Result<(FileId, Arc<Database>), Error> {
     let (canonical, id) = identify(path)?;
     let mut files = FILES.lock();
     files.retain(|_, entry| entry.database.strong_count() > 0);
@@ -46,14 +46,17 @@ pub(crate) fn database(
     {
         // The name matters too: DuckDB names the write-ahead log after it, so a hard link has another one.
         if entry.owner == owner && database.path() == canonical {
-            return Ok(database);
+            return Ok((id, database));
         }
         let (path, managed_as) = (path.into(), database.path().into());
         return Err(Error::AlreadyManaged { path, managed_as });
     }
+    if let Some(gone) = files.get(&id).and_then(|entry| entry.database.upgrade()) {
+        gone.let_go_if_unused(); // before another instance has the file, under its new name
+    }
     let database = Arc::new(Database::new(canonical, id, Arc::clone(context)));
     files.insert(id, Entry { owner, database: Arc::downgrade(&database) });
-    Ok(database)
+    Ok((id, database))
 }
 
 /// Every database that a manager has used and somebody still keeps.
@@ -65,11 +68,11 @@ pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
     databases
 }
 
-/// Whether a database's file was moved or deleted, and its inode perhaps given to another file, while this
-/// process did not have it. (An inode is not given anew while somebody has the old file open.)
+/// Whether a database's file was moved or deleted, and its inode perhaps given to another file, while nobody
+/// of this process used it. (An inode is not given anew while somebody has the old file open.)
 fn has_gone(database: &Database, id: FileId) -> bool {
     let elsewhere = FileId::at(database.path()).map_or(true, |found| found != id);
-    elsewhere && database.is_idle()
+    elsewhere && database.is_unused()
 }
 
 /// DuckDB takes paths as UTF-8; any other name would be turned into that of another file.

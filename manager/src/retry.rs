@@ -6,30 +6,69 @@
 
 use std::time::{Duration, Instant};
 
-use crate::seam::{clock, jitter};
+use crate::seam::clock;
+use crate::seam::patience::Patience;
+
+pub use crate::seam::jitter::{Jitter, RandomJitter, SeededJitter};
 
 /// The pauses of one operation.
-#[derive(Clone, Debug)]
-pub struct Backoff {
+#[derive(Debug)]
+pub struct Backoff<'a> {
     limit: Duration,
     cap: Duration,
-    deadline: Instant,
+    patience: Patience,
     attempts: u32,
+    jitter: &'a dyn Jitter,
 }
 
-impl Backoff {
+impl Backoff<'static> {
     /// Pauses that begin below `base`, stay below `cap`, and never reach beyond `wait_max` from now.
     ///
     /// # Panics
     ///
     /// If `base` is zero: the limit could never grow.
     pub fn new(base: Duration, cap: Duration, wait_max: Duration) -> Self {
-        Self::until(base, cap, clock::deadline_in(wait_max))
+        let patience = Patience::until(clock::deadline_in(wait_max));
+        Self::drawn(base, cap, patience, &RandomJitter)
+    }
+}
+
+impl<'a> Backoff<'a> {
+    /// Like [`new`](Self::new), with the pauses drawn from a stream of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// If `base` is zero: the limit could never grow.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use manager::{Backoff, SeededJitter};
+    ///
+    /// let ms = Duration::from_millis;
+    /// let (one, two) = (SeededJitter::new(7), SeededJitter::new(7));
+    /// let mut first = Backoff::with_jitter(ms(1), ms(4), ms(100), &one);
+    /// let mut second = Backoff::with_jitter(ms(1), ms(4), ms(100), &two);
+    /// assert_eq!(first.pause(), second.pause());
+    /// ```
+    pub fn with_jitter(
+        base: Duration,
+        cap: Duration,
+        wait_max: Duration,
+        jitter: &'a dyn Jitter,
+    ) -> Self {
+        Self::drawn(base, cap, Patience::until(clock::deadline_in(wait_max)), jitter)
     }
 
-    pub(crate) fn until(base: Duration, cap: Duration, deadline: Instant) -> Self {
+    pub(crate) fn drawn(
+        base: Duration,
+        cap: Duration,
+        patience: Patience,
+        jitter: &'a dyn Jitter,
+    ) -> Self {
         assert!(!base.is_zero(), "a backoff begins with a limit above zero");
-        Self { limit: base.min(cap), cap, deadline, attempts: 0 }
+        Self { limit: base.min(cap), cap, patience, attempts: 0, jitter }
     }
 
     /// Pauses this many times have been taken.
@@ -40,11 +79,12 @@ impl Backoff {
     /// Sleeps for the next pause and returns it, or returns `None` at once when the deadline has passed.
     /// The pause before the deadline is cut to end there, so the last attempt is made at the deadline.
     pub fn pause(&mut self) -> Option<Duration> {
-        let remaining = self.deadline.saturating_duration_since(clock::now());
-        if remaining.is_zero() {
+        let deadline: Instant = self.patience.deadline();
+        let remaining = deadline.saturating_duration_since(clock::now());
+        if remaining.is_zero() || self.patience.is_cancelled() {
             return None;
         }
-        let pause = jitter::up_to(self.limit).min(remaining);
+        let pause = self.jitter.up_to(self.limit).min(remaining);
         self.limit = (self.limit * 2).min(self.cap);
         self.attempts += 1;
         clock::sleep(pause);

@@ -1,12 +1,18 @@
-//! The seam: the only files that name locks, clocks, randomness and processes.
+//! The seam: the only files that name locks, clocks, randomness, memory shared with others, and processes.
 //!
-//! Everything above imports these six and nothing of the kind from `std` or elsewhere, so that loom and
-//! the harness can put their own in.
+//! Everything above imports these and nothing of the kind from `std` or elsewhere, so that loom and the harness can
+//! put their own in.
 
 pub(crate) mod clock;
 #[cfg(feature = "engine")]
+pub(crate) mod database_lock;
+#[cfg(feature = "engine")]
 pub(crate) mod file_id;
 pub(crate) mod file_lock;
+#[cfg(feature = "engine")]
+pub(crate) mod fork;
 pub(crate) mod jitter;
+pub(crate) mod patience;
 pub(crate) mod process;
+pub(crate) mod shared_page;
 pub(crate) mod sync;

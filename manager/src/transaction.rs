@@ -1,12 +1,73 @@
 //! Transactions that are stored when they say so, and only then (I6).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use duckdb::{Appender, Connection, Params, Row};
 
 use crate::class::ErrorClass;
+use crate::database::Database;
 use crate::error::Error;
+use crate::seam::patience::Cancel;
+
+/// Tells whether a transaction whose commit was cut off is stored.
+pub type StoredCheck<'a> = dyn Fn(&Connection) -> Result<bool, Error> + 'a;
+
+/// How [`Manager::transaction_with`](crate::Manager::transaction_with) runs its closure.
+#[derive(Default)]
+pub struct TransactionOptions<'a> {
+    /// How long all attempts and pauses may take together. Default: [`Config::wait_max`](crate::Config::wait_max).
+    pub wait_max: Option<Duration>,
+    /// How often the closure is run at most. Default:
+    /// [`Config::transaction_attempts_max`](crate::Config::transaction_attempts_max).
+    pub attempts_max: Option<u32>,
+    /// What ends the waits and pauses from another thread. A closure that runs is not interrupted. Default: nothing.
+    pub cancel: Option<Cancel>,
+    /// Looks whether the transaction is stored, on a read lease, after a commit that was cut off. With it such an
+    /// outcome is not unknown: what is stored is returned, and what is not is run again. It has to find a trace that
+    /// only this transaction leaves, a row with an id that the caller has drawn for it, say. Default: nothing,
+    /// [`Error::UnknownOutcome`] is returned.
+    pub is_stored: Option<&'a StoredCheck<'a>>,
+}
+
+impl fmt::Debug for TransactionOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionOptions")
+            .field("wait_max", &self.wait_max)
+            .field("attempts_max", &self.attempts_max)
+            .field("cancel", &self.cancel)
+            .field("is_stored", &self.is_stored.is_some())
+            .finish()
+    }
+}
+
+/// Whether a closure can reach the connection that its transaction runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bare {
+    /// It may hold the lease, so what it did besides has to be asked.
+    Reachable,
+    /// All it can do goes through [`Transaction`].
+    OutOfReach,
+}
+
+/// A transaction that is not known to be stored.
+pub(crate) struct NotStored<T, E> {
+    pub(crate) error: E,
+    /// What the closure returned, if the commit was sent.
+    pub(crate) returned: Option<T>,
+}
+
+impl<T, E: From<Error>> From<Error> for NotStored<T, E> {
+    fn from(error: Error) -> Self {
+        Self { error: error.into(), returned: None }
+    }
+}
+
+/// Words without which no statement ends a transaction, or runs a statement that was prepared or is read from a file.
+/// One of them in a name or a string costs two queries and nothing else.
+const ENDING_WORDS: [&str; 6] = ["commit", "rollback", "abort", "end", "execute", "import"];
 
 /// The statements that a closure of [`WriteLease::transaction`](crate::WriteLease::transaction) may run.
 ///
@@ -15,6 +76,8 @@ use crate::error::Error;
 pub struct Transaction<'a> {
     connection: &'a Connection,
     first_failure: RefCell<Option<String>>,
+    /// Its number, once that has been asked for.
+    number: Cell<Option<u64>>,
 }
 
 impl Transaction<'_> {
@@ -24,6 +87,7 @@ impl Transaction<'_> {
     ///
     /// [`Error::Database`]; the transaction is then poisoned.
     pub fn execute(&self, sql: &str, params: impl Params) -> Result<usize, Error> {
+        self.expect(sql)?;
         self.remember(self.connection.execute(sql, params))
     }
 
@@ -33,6 +97,7 @@ impl Transaction<'_> {
     ///
     /// [`Error::Database`]; the transaction is then poisoned.
     pub fn execute_batch(&self, sql: &str) -> Result<(), Error> {
+        self.expect(sql)?;
         self.remember(self.connection.execute_batch(sql))
     }
 
@@ -46,6 +111,7 @@ impl Transaction<'_> {
         sql: &str,
         rows: impl IntoIterator<Item = P>,
     ) -> Result<usize, Error> {
+        self.expect(sql)?;
         self.remember(self.connection.prepare_cached(sql).and_then(|mut statement| {
             rows.into_iter().try_fold(0, |changed, row| Ok(changed + statement.execute(row)?))
         }))
@@ -62,6 +128,7 @@ impl Transaction<'_> {
         params: impl Params,
         map: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>, Error> {
+        self.expect(sql)?;
         self.remember(
             self.connection
                 .prepare_cached(sql)
@@ -85,6 +152,14 @@ impl Transaction<'_> {
         }))
     }
 
+    /// Asks for the transaction's number before a statement that might end it.
+    fn expect(&self, sql: &str) -> Result<(), Error> {
+        if self.number.get().is_none() && may_end_transaction(sql) {
+            self.number.set(Some(self.remember(number(self.connection))?));
+        }
+        Ok(())
+    }
+
     fn remember<T>(&self, result: duckdb::Result<T>) -> Result<T, Error> {
         result.map_err(|error| {
             self.first_failure.borrow_mut().get_or_insert_with(|| error.to_string());
@@ -93,32 +168,71 @@ impl Transaction<'_> {
     }
 }
 
+fn may_end_transaction(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    ENDING_WORDS.iter().any(|word| lower.contains(word))
+}
+
 /// Runs `work` between BEGIN and COMMIT; see [`WriteLease::transaction`](crate::WriteLease::transaction).
 pub(crate) fn run<T, E: From<Error>>(
     connection: &Connection,
-    path: &Path,
+    database: &Database,
+    bare: Bare,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    connection.execute_batch("BEGIN").map_err(|error| E::from(error.into()))?;
-    let open = Open { connection };
-    let number = number(connection).map_err(|error| E::from(error.into()))?;
-    let transaction = Transaction { connection, first_failure: RefCell::new(None) };
-    let result = work(&transaction);
-    let still_open = self::number(connection);
-    if still_open.as_ref().is_ok_and(|&now| now != number) {
-        return Err(Error::TransactionEnded { path: path.into() }.into());
+) -> Result<T, NotStored<T, E>> {
+    let ran = attempt(connection, database.path(), bare, work);
+    match &ran {
+        Ok(_) => database.count_commit(),
+        Err((_, Some(fatal), _)) => database.found_dead(fatal),
+        Err((_, None, _)) => {}
     }
-    let result = result?;
+    ran.map_err(|(error, _, returned)| NotStored { error, returned })
+}
+
+/// What is wrong, the error of a dead instance if it is one, and what the closure returned if the commit was sent.
+type Failed<T, E> = (E, Option<String>, Option<T>);
+
+fn attempt<T, E: From<Error>>(
+    connection: &Connection,
+    path: &Path,
+    bare: Bare,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, Failed<T, E>> {
+    let failed = |error: Error| {
+        let fatal = error.is_fatal().then(|| error.to_string());
+        (E::from(error), fatal, None)
+    };
+    connection.execute_batch("BEGIN").map_err(|error| failed(error.into()))?;
+    let open = Open { connection };
+    let (first_failure, known) = (RefCell::new(None), Cell::new(None));
+    let transaction = Transaction { connection, first_failure, number: known };
+    if bare == Bare::Reachable {
+        transaction.number.set(Some(number(connection).map_err(|error| failed(error.into()))?));
+    }
+    let result = work(&transaction);
+    let begun_as = transaction.number.get();
+    let failure = transaction.first_failure.into_inner();
+    let fatal = failure.clone().filter(|text| ErrorClass::of(text) == ErrorClass::Fatal);
+    // Only where something can have happened that `Transaction` did not see.
+    let still_open = begun_as.map(|begun_as| number(connection).map(|now| now == begun_as));
+    if let Some(Ok(false)) = still_open {
+        return Err(failed(Error::TransactionEnded { path: path.into() }));
+    }
+    let result = result.map_err(|error| (error, fatal, None))?;
     // A statement can also have aborted the transaction from the bare connection that the lease dereferences
     // to; asking for the number has then failed like any other.
-    let failure = transaction.first_failure.into_inner();
-    let failure = failure.or(still_open.err().map(|error| error.to_string()));
-    if let Some(first_failure) = failure {
-        return Err(Error::Poisoned { path: path.into(), first_failure }.into());
+    let aborted = still_open.and_then(Result::err).map(|error| error.to_string());
+    if let Some(first_failure) = failure.or(aborted) {
+        return Err(failed(Error::Poisoned { path: path.into(), first_failure }));
     }
     std::mem::forget(open); // from here on the commit decides
-    connection.execute_batch("COMMIT").map_err(|error| commit_failed(path, error))?;
-    Ok(result)
+    match connection.execute_batch("COMMIT") {
+        Ok(()) => Ok(result),
+        Err(error) => {
+            let (error, fatal) = commit_failed(path, error);
+            Err((error.into(), fatal, Some(result)))
+        }
+    }
 }
 
 /// The number of the transaction that is open; outside of one, of a transaction of its own.
@@ -128,16 +242,17 @@ fn number(connection: &Connection) -> duckdb::Result<u64> {
 
 /// A refused commit has stored nothing. One that failed while it was writing may have stored all of it:
 /// after a failed fsync the data was sometimes there when the file was opened again.
-fn commit_failed<E: From<Error>>(path: &Path, error: duckdb::Error) -> E {
+fn commit_failed(path: &Path, error: duckdb::Error) -> (Error, Option<String>) {
     let text = error.to_string();
-    let refused = matches!(
-        ErrorClass::of(&text),
-        ErrorClass::Conflict | ErrorClass::Constraint | ErrorClass::DiskFull
-    ) && text.contains("Failed to commit");
+    let class = ErrorClass::of(&text);
+    let fatal = (class == ErrorClass::Fatal).then(|| text.clone());
+    let refused =
+        matches!(class, ErrorClass::Conflict | ErrorClass::Constraint | ErrorClass::DiskFull)
+            && text.contains("Failed to commit");
     if refused {
-        E::from(error.into())
+        (error.into(), fatal)
     } else {
-        E::from(Error::UnknownOutcome { path: path.into(), text })
+        (Error::UnknownOutcome { path: path.into(), text }, fatal)
     }
 }
 
@@ -153,5 +268,26 @@ impl Drop for Open<'_> {
             // is committed by this crate.
             tracing::warn!(%error, "a rollback failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_ends_a_transaction_is_suspected_however_it_is_written() {
+        for sql in [
+            "COMMIT",
+            "insert into t values (1); Rollback",
+            "ABORT",
+            "END TRANSACTION",
+            "execute ending",
+            "PREPARE ending AS COMMIT",
+            "IMPORT DATABASE 'folder'",
+        ] {
+            assert!(may_end_transaction(sql), "{sql}");
+        }
+        assert!(!may_end_transaction("INSERT INTO t SELECT * FROM range(10)"));
     }
 }

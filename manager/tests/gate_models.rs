@@ -36,6 +36,7 @@ use gate::queue::Queue;
 use gate::state::{Afterwards, DrainTurn, Drained, Turn};
 use loom::thread;
 use manager::AccessMode::{self, ReadOnly, ReadWrite};
+use seam::patience::Patience;
 use seam::sync::{Condvar, Mutex, never, passed};
 
 /// The most preemptions in one execution; most races need one or two.
@@ -88,9 +89,9 @@ impl File {
 
 impl Process {
     /// Waits for a lease; tells whether it came before the deadline.
-    fn acquire(&self, mode: AccessMode, deadline: Instant) -> bool {
+    fn acquire(&self, mode: AccessMode, patience: &Patience) -> bool {
         let ticket = self.queue.enqueue(mode);
-        match self.queue.wait(ticket, deadline) {
+        match self.queue.wait(ticket, patience) {
             Ok(Turn::Granted) => {}
             Ok(Turn::Change { from, to }) => {
                 assert!(to == mode, "a change serves the one who makes it");
@@ -114,13 +115,13 @@ impl Process {
     }
 
     fn use_once(&self, mode: AccessMode) {
-        assert!(self.acquire(mode, never()));
+        assert!(self.acquire(mode, &patient()));
         self.release(mode);
     }
 
     /// Like [`Process::use_once`], with a deadline that has passed.
     fn try_once(&self, mode: AccessMode) {
-        if self.acquire(mode, passed()) {
+        if self.acquire(mode, &Patience::until(passed())) {
             self.release(mode);
         }
     }
@@ -128,7 +129,7 @@ impl Process {
     /// Takes its turn, and fails if that is to change the hold.
     fn fail_once(&self, mode: AccessMode) {
         let ticket = self.queue.enqueue(mode);
-        match self.queue.wait(ticket, never()) {
+        match self.queue.wait(ticket, &patient()) {
             Ok(Turn::Change { from, .. }) => {
                 self.file.lock().change(from, None);
                 self.queue.change_failed(ticket);
@@ -160,7 +161,7 @@ impl Process {
     fn drain(&self, drained: Drained) {
         self.queue.begin_drain(drained);
         loop {
-            match self.queue.wait_drained(drained, never()) {
+            match self.queue.wait_drained(drained, &patient()) {
                 DrainTurn::Done => break,
                 DrainTurn::Wait => unreachable!("it has no deadline"),
                 DrainTurn::Detach => self.let_go(),
@@ -240,10 +241,19 @@ const READ: Part = |process| process.use_once(ReadOnly);
 const WRITE: Part = |process| process.use_once(ReadWrite);
 const TRY_TO_READ: Part = |process| process.try_once(ReadOnly);
 const TRY_TO_WRITE: Part = |process| process.try_once(ReadWrite);
-const HAS_READ_LEASE: Part = |process| assert!(process.acquire(ReadOnly, never()));
-const HAS_WRITE_LEASE: Part = |process| assert!(process.acquire(ReadWrite, never()));
+const HAS_READ_LEASE: Part = |process| assert!(process.acquire(ReadOnly, &patient()));
+const HAS_WRITE_LEASE: Part = |process| assert!(process.acquire(ReadWrite, &patient()));
 const RETURNS_READ_LEASE: Part = |process| process.release(ReadOnly);
 const RETURNS_WRITE_LEASE: Part = |process| process.release(ReadWrite);
+
+const YIELD: Part = |process| {
+    let afterwards = process.queue.yield_hold();
+    process.conclude(afterwards);
+};
+
+fn patient() -> Patience {
+    Patience::until(never())
+}
 
 #[test]
 fn a_writer_and_two_readers_are_all_served() {
@@ -283,7 +293,7 @@ fn a_reader_behind_a_writer_is_served_while_the_writer_stays() {
         3_378,
         HAS_WRITE_LEASE,
         |process| {
-            assert!(process.acquire(ReadWrite, never()));
+            assert!(process.acquire(ReadWrite, &patient()));
             process.release_after_reading(ReadWrite);
         },
         &[RETURNS_WRITE_LEASE, Process::read_and_tell],
@@ -332,12 +342,7 @@ fn two_drains_at_once_both_end() {
 
 #[test]
 fn a_hold_that_yields_while_its_last_lease_returns_serves_the_next_waiter_anew() {
-    explore(
-        1_815,
-        HAS_READ_LEASE,
-        RETURNS_READ_LEASE,
-        &[|process| process.queue.yield_hold(), READ],
-    );
+    explore(1_815, HAS_READ_LEASE, RETURNS_READ_LEASE, &[YIELD, READ]);
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! The half of the gate that processes share: byte locks on a file beside the database.
 //!
-//! # Layout of `<database>.gate`, version 1
+//! # Layout of `<database>.gate`, version 2
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0 .. 4096 | [`HEADER`], then zeros |
+//! | 0 .. 2048 | [`HEADER`], then zeros |
+//! | 2048 .. 2052 | the *bell*: counts its rings, native byte order; also a futex(2) |
+//! | 2056 .. 2064 | the *generation*: counts committed changes, native byte order |
+//! | 2064 .. 4096 | zeros |
 //! | 4096 + 1024·i, i < 128 | record i: one JSON object ([`Holder`]), filled up with newlines |
 //!
-//! Nothing of it has to survive: it may be deleted while nobody uses the database. The state of the gate
-//! are kernel locks on single bytes far beyond its end, which are freed when their holder dies or the
-//! machine restarts:
+//! The first page is mapped by every process at the gate, so it must not be cut off while somebody uses the database.
+//! Nothing of it has to survive: the file may be deleted while nobody does. (The generation of a new gate begins at the
+//! time of its making, so it goes on from there.) The state of the gate are kernel locks on single bytes far beyond
+//! its end, which are freed when their holder dies or the machine restarts:
 //!
 //! | byte | lock | meaning |
 //! |---|---|---|
@@ -18,6 +22,8 @@
 //! | 2⁴⁰ + 2 | exclusive | turnstile of the phases |
 //! | 2⁴⁰ + 3 | shared | somebody is in training, or writes |
 //! | 2⁴⁰ + 4 | shared | somebody is in evaluation |
+//! | 2⁴⁰ + 5 | shared | somebody waits to read |
+//! | 2⁴⁰ + 6 | exclusive | the first page is being written, by who made the file |
 //! | 2⁴⁰ + 16 + i | exclusive | record i counts |
 //!
 //! # Why nobody starves
@@ -25,19 +31,36 @@
 //! Every process passes the turnstile to get at the file, and keeps it while it waits there. Arrivals
 //! therefore queue behind a waiting writer instead of passing it as readers do with a plain lock, and the
 //! kernel wakes the turnstile's waiters in order of arrival.
+//!
+//! # Why nobody waits for a holder that does not know
+//!
+//! A process may keep the file although none of its threads uses it. Whoever finds the file held rings the bell
+//! *after* it has taken the turnstile; every holder passed that turnstile before, and looks at it whenever the bell has
+//! been rung since. So the holder sees either the turnstile or a ring that is still to be answered.
+//!
+//! # Without write permission
+//!
+//! A process that may only read the gate file passes the turnstile with a shared lock, which waits behind a waiting
+//! writer just as well; it leaves no record and cannot ring, so a holder that only keeps the file lets it in
+//! when its idle limit is over. Where there is no gate file and none can be made (a read-only folder), a reader
+//! relies on DuckDB's own lock and keeps nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::byte;
 use super::record::{self, Holder, Slot, Standing};
 use crate::seam::clock;
 use crate::seam::file_lock::{self, Share};
+use crate::seam::patience::Patience;
+use crate::seam::shared_page::{COUNTER_AT, PAGE_BYTES, SharedPage};
 
 /// What a gate file begins with.
-pub(crate) const HEADER: &[u8] = b"flockgate gate 1\n\
+pub(crate) const HEADER: &[u8] = b"flockgate gate 2\n\
 This file says who may open the DuckDB database beside it.\n\
 It may be deleted while nobody uses that database.\n";
 
@@ -64,36 +87,76 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
 pub(crate) struct GateFile {
     path: PathBuf,
     file: File,
+    page: Arc<SharedPage>,
+    is_writable: bool,
 }
 
 impl GateFile {
     /// Opens the gate of a database, and makes it if it is not there.
     pub(crate) fn open(database: &Path) -> Result<Self, Refusal> {
         let path = path_of(database);
-        match open_or_create(&path, database) {
-            Ok(file) => Ok(Self { path, file }),
+        match open_or_create(&path, database).and_then(|file| Ok((map(&file, true)?, file))) {
+            Ok((page, file)) => Ok(Self { path, file, page, is_writable: true }),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
         }
     }
 
-    /// Opens the gate of a database if there is one, to look at it.
+    /// Opens the gate for one who reads: [`GateFile::open`] where it may, what there is where it may not write, and
+    /// `None` where there is no gate and none can be made.
+    pub(crate) fn open_for_reader(database: &Path) -> Result<Option<Self>, Refusal> {
+        match Self::open(database) {
+            Err(Refusal::Unusable { source, .. }) if is_write_protected(&source) => {
+                Self::open_existing(database)
+            }
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens the gate of a database if there is one, without writing to it.
     pub(crate) fn open_existing(database: &Path) -> Result<Option<Self>, Refusal> {
         let path = path_of(database);
-        // The kernel refuses to test for an exclusive lock only on descriptors that cannot read.
-        match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
-            Ok(file) => Ok(Some(Self { path, file })),
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let mapped = opened.and_then(|file| {
+            check_header(&file)?;
+            Ok((map(&file, false)?, file))
+        });
+        match mapped {
+            Ok((page, file)) => Ok(Some(Self { path, file, page, is_writable: false })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
         }
     }
 
+    /// The page that all processes at this gate share.
+    pub(crate) fn page(&self) -> &Arc<SharedPage> {
+        &self.page
+    }
+
+    /// Which device and inode it is.
+    #[cfg(feature = "engine")]
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {
+        let metadata = self.attempt(self.file.metadata())?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// Takes a byte if nobody is in the way. Returns whether it did.
+    pub(crate) fn try_lock(&self, byte: i64, share: Share) -> Result<bool, Refusal> {
+        self.attempt(file_lock::try_lock(&self.file, byte, self.may_take(share)))
+    }
+
     /// Waits for a byte; [`Refusal::Expired`] names who holds or awaits the database.
-    pub(crate) fn lock(&self, byte: i64, share: Share, deadline: Instant) -> Result<(), Refusal> {
-        if self.attempt(file_lock::lock(&self.file, byte, share, deadline))? {
+    pub(crate) fn lock(&self, byte: i64, share: Share, patience: &Patience) -> Result<(), Refusal> {
+        if self.attempt(file_lock::lock(&self.file, byte, self.may_take(share), patience))? {
             Ok(())
         } else {
             Err(Refusal::Expired(self.holders()?))
         }
+    }
+
+    /// The kernel gives exclusive locks only to who may write. A turnstile that is passed with a shared one still stops
+    /// behind whoever waits in it.
+    fn may_take(&self, share: Share) -> Share {
+        if self.is_writable { share } else { Share::Shared }
     }
 
     pub(crate) fn unlock(&self, byte: i64) -> Result<(), Refusal> {
@@ -108,6 +171,9 @@ impl GateFile {
     /// Writes a record that others can read while this gate file is open. On a full disk there is none: a record
     /// is for people, and reading must go on.
     pub(crate) fn announce(&self, holder: &Holder) -> Result<Option<Slot>, Refusal> {
+        if !self.is_writable {
+            return Ok(None);
+        }
         self.attempt(full_disk_is_none(Slot::claim(&self.file, holder)))
     }
 
@@ -158,42 +224,77 @@ fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> 
     }
 }
 
+fn is_write_protected(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn map(file: &File, is_writable: bool) -> io::Result<Arc<SharedPage>> {
+    SharedPage::map(file, is_writable).map(Arc::new)
+}
+
 fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
-    match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return check_header(opened?),
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(&mut options, path, database)?
+        }
+        opened => opened?,
+    };
+    if file.metadata()?.len() < PAGE_BYTES as u64 {
+        write_first_page(&file)?;
     }
-    let mode = fs::metadata(database).map_or(0o666, |metadata| metadata.mode() & 0o666);
+    check_header(&file)?;
+    Ok(file)
+}
+
+fn create(options: &mut OpenOptions, path: &Path, database: &Path) -> io::Result<File> {
+    let permissions = fs::metadata(database).map(|metadata| metadata.mode() & 0o666);
+    let mode = *permissions.as_ref().unwrap_or(&0o666);
     match options.create_new(true).mode(mode).open(path) {
         Ok(file) => {
-            if database.exists() {
+            if permissions.is_ok() {
                 // The umask may have taken bits that the database has.
                 file.set_permissions(fs::Permissions::from_mode(mode))?;
             }
-            file.write_all_at(HEADER, 0)?;
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            check_header(options.create_new(false).open(path)?)
+            options.create_new(false).open(path)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Refuses a file that is not a gate: somebody may have called their own file so. An empty one is a gate
-/// whose maker has not come to its header yet, or was killed there; its header is then written here.
-fn check_header(file: File) -> io::Result<File> {
+/// Writes the first page of a file whose maker has not come to it yet, or was killed there. Any other file is refused:
+/// somebody may have called their own so.
+fn write_first_page(file: &File) -> io::Result<()> {
+    let patience = Patience::until(clock::deadline_in(Duration::from_secs(1)));
+    if !file_lock::lock(file, byte::HEADER, Share::Exclusive, &patience)? {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "another process is making it"));
+    }
+    let there = file.metadata()?.len() as usize;
+    if there < PAGE_BYTES {
+        let mut begin = vec![0; there];
+        file.read_exact_at(&mut begin, 0)?;
+        let mut page = vec![0; PAGE_BYTES];
+        page[..HEADER.len()].copy_from_slice(HEADER);
+        // A generation is never met again, also if the gate that had it is deleted.
+        let generation = clock::unix_ms() << 20;
+        page[COUNTER_AT..COUNTER_AT + 8].copy_from_slice(&generation.to_ne_bytes());
+        if begin.iter().zip(&page).take(HEADER.len()).any(|(is, should)| is != should) {
+            return Err(not_a_gate());
+        }
+        // In full, so that memory behind the mapping is there even when the disk fills up later.
+        file.write_all_at(&page, 0)?;
+    }
+    file_lock::unlock(file, byte::HEADER)
+}
+
+fn check_header(file: &File) -> io::Result<()> {
     let mut begin = [0_u8; HEADER.len()];
     match file.read_exact_at(&mut begin, 0) {
-        Ok(()) if begin == HEADER => Ok(file),
-        Err(error)
-            if error.kind() == io::ErrorKind::UnexpectedEof && file.metadata()?.len() == 0 =>
-        {
-            file.write_all_at(HEADER, 0)?;
-            Ok(file)
-        }
+        Ok(()) if begin == HEADER => Ok(()),
         Ok(()) => Err(not_a_gate()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(not_a_gate()),
         Err(error) => Err(error),

@@ -11,12 +11,12 @@
 //! of it that has a read lease out does; its own deadline ends that.)
 
 use std::path::Path;
-use std::time::Instant;
 
 use super::byte;
 use super::file::{GateFile, Refusal};
 use super::record::{Holder, Phase};
 use crate::seam::file_lock::Share;
+use crate::seam::patience::Patience;
 
 /// What a process that wants to write needs of the phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +30,23 @@ pub(crate) enum WritePermission {
 /// A phase this process is in. It is left by dropping it.
 #[derive(Debug)]
 pub(crate) struct PhaseHold {
-    _gate: GateFile,
+    gate: GateFile,
 }
 
 impl PhaseHold {
-    /// Waits until nobody is in the other phase, and enters.
+    /// Which device and inode the gate file is.
+    #[cfg(feature = "engine")]
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {
+        self.gate.identity()
+    }
+
+    /// Waits until nobody is in the other phase, does what is to be done `before` anybody is in this one, and enters.
     pub(crate) fn enter(
         database: &Path,
         phase: Phase,
         label: &str,
-        deadline: Instant,
+        patience: &Patience,
+        before: impl Fn() -> Result<(), Refusal>,
     ) -> Result<Self, Refusal> {
         let (own, other) = match phase {
             Phase::Training => (byte::TRAINING, byte::EVALUATION),
@@ -49,24 +56,29 @@ impl PhaseHold {
             let gate = GateFile::open(database)?;
             let mut holder = Holder::this_process(label, None, Some(phase));
             let slot = gate.announce(&holder)?;
-            gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
-            gate.lock(other, Share::Exclusive, deadline)?;
-            gate.lock(own, Share::Shared, deadline)?;
+            gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, patience)?;
+            if !gate.try_lock(other, Share::Exclusive)? {
+                // With the turnstile in hand: who keeps a write hold that nobody uses lets go of it now.
+                gate.page().ring();
+                gate.lock(other, Share::Exclusive, patience)?;
+            }
+            before()?;
+            gate.lock(own, Share::Shared, patience)?;
             gate.unlock(other)?;
             gate.unlock(byte::PHASE_TURNSTILE)?;
             if gate.is_current()? {
                 gate.confirm(slot.as_ref(), &mut holder)?;
-                return Ok(Self { _gate: gate });
+                return Ok(Self { gate });
             }
         }
     }
 }
 
 /// Takes a share of training for as long as `gate` is open, or refuses if somebody is in evaluation.
-pub(crate) fn permit_write(gate: &GateFile, deadline: Instant) -> Result<(), Refusal> {
+pub(crate) fn permit_write(gate: &GateFile, patience: &Patience) -> Result<(), Refusal> {
     refuse_in_evaluation(gate)?;
-    gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, deadline)?;
-    gate.lock(byte::TRAINING, Share::Shared, deadline)?;
+    gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, patience)?;
+    gate.lock(byte::TRAINING, Share::Shared, patience)?;
     gate.unlock(byte::PHASE_TURNSTILE)?;
     // Somebody may have entered while this process queued; from here on nobody can.
     refuse_in_evaluation(gate)

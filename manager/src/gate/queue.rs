@@ -4,15 +4,20 @@
 //! never race a grant: either the ticket was served, or it is gone. Whoever changes the state wakes all
 //! waiters; there are as many as the process has threads at the file.
 
-use std::time::Instant;
+use std::sync::Arc;
 
-use super::state::{Afterwards, DrainTurn, Drained, State, Ticket, Turn};
+use super::state::{Afterwards, DrainTurn, Drained, Limits, State, Ticket, Turn};
 use crate::AccessMode;
+use crate::seam::patience::Patience;
 use crate::seam::sync::{Condvar, Mutex};
 
 /// The queue of one database in this process.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct Queue(Arc<Shared>);
+
+/// Shared with whoever cancels a wait.
+#[derive(Default)]
+struct Shared {
     state: Mutex<State>,
     moved: Condvar,
 }
@@ -27,37 +32,56 @@ pub(crate) struct Expired {
 }
 
 impl Queue {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let state = Mutex::new(State::new(limits));
+        Self(Arc::new(Shared { state, moved: Condvar::default() }))
+    }
+
     /// Joins the queue.
     pub(crate) fn enqueue(&self, mode: AccessMode) -> Ticket {
-        self.state.lock().enqueue(mode)
+        self.0.state.lock().enqueue(mode)
     }
 
     /// Waits for the ticket's turn, which is never [`Turn::Wait`].
     ///
     /// # Errors
     ///
-    /// [`Expired`] if the deadline passes first.
-    pub(crate) fn wait(&self, ticket: Ticket, deadline: Instant) -> Result<Turn, Expired> {
-        let mut state = self.state.lock();
-        let mut expired = false;
+    /// [`Expired`] if patience ends first.
+    pub(crate) fn wait(&self, ticket: Ticket, patience: &Patience) -> Result<Turn, Expired> {
+        let shared = Arc::clone(&self.0);
+        let _woken = patience.on_cancel(move || {
+            // Under the lock: whoever has just seen that nobody cancelled is asleep by now.
+            let _state = shared.state.lock();
+            shared.moved.notify_all();
+        });
+        let mut state = self.0.state.lock();
+        let mut expired = patience.is_cancelled();
         loop {
             match state.poll(ticket) {
                 Turn::Wait if expired => {
                     let afterwards = state.cancel(ticket);
                     let still_waiting = state.waiting();
                     drop(state);
-                    self.moved.notify_all();
+                    self.0.moved.notify_all();
                     return Err(Expired { afterwards, still_waiting });
                 }
-                Turn::Wait => expired = self.moved.wait_until(&mut state, deadline),
+                Turn::Wait => {
+                    expired = self.0.moved.wait_until(&mut state, patience.deadline())
+                        || patience.is_cancelled();
+                }
                 turn => {
                     drop(state);
                     // The next in the queue may be served beside this one.
-                    self.moved.notify_all();
+                    self.0.moved.notify_all();
                     return Ok(turn);
                 }
             }
         }
+    }
+
+    /// Takes a lease if it is there for the taking: nobody queues and the hold serves it. Never changes the hold.
+    pub(crate) fn try_now(&self, mode: AccessMode) -> bool {
+        self.0.state.lock().try_now(mode)
     }
 
     /// See [`State::changed`].
@@ -81,8 +105,13 @@ impl Queue {
     }
 
     /// See [`State::yield_hold`].
-    pub(crate) fn yield_hold(&self) {
-        self.apply(State::yield_hold);
+    pub(crate) fn yield_hold(&self) -> Afterwards {
+        self.apply(State::yield_hold)
+    }
+
+    /// See [`State::let_go_if_idle`].
+    pub(crate) fn let_go_if_idle(&self) -> Afterwards {
+        self.apply(State::let_go_if_idle)
     }
 
     /// See [`State::begin_drain`].
@@ -92,13 +121,13 @@ impl Queue {
 
     /// Waits until the drain is done, or until the caller has to let go of the file for it. Returns
     /// [`DrainTurn::Wait`] if the deadline passes first.
-    pub(crate) fn wait_drained(&self, drained: Drained, deadline: Instant) -> DrainTurn {
-        let mut state = self.state.lock();
+    pub(crate) fn wait_drained(&self, drained: Drained, patience: &Patience) -> DrainTurn {
+        let mut state = self.0.state.lock();
         let mut expired = false;
         loop {
             match state.poll_drain(drained) {
                 DrainTurn::Wait if !expired => {
-                    expired = self.moved.wait_until(&mut state, deadline);
+                    expired = self.0.moved.wait_until(&mut state, patience.deadline());
                 }
                 turn => return turn,
             }
@@ -112,13 +141,13 @@ impl Queue {
 
     /// How the process holds the file, and how many of its threads wait. A snapshot.
     pub(crate) fn snapshot(&self) -> (Option<AccessMode>, usize) {
-        let state = self.state.lock();
+        let state = self.0.state.lock();
         (state.attachment(), state.waiting())
     }
 
     fn apply<T>(&self, transition: impl FnOnce(&mut State) -> T) -> T {
-        let result = transition(&mut self.state.lock());
-        self.moved.notify_all();
+        let result = transition(&mut self.0.state.lock());
+        self.0.moved.notify_all();
         result
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,8 @@ pub struct Holder {
     pub process_started_ticks: Option<u64>,
     /// Its command line, cut at 160 characters.
     pub command: String,
+    /// The user it acts as: a name, or a number where the system knows none.
+    pub user: String,
     /// What its configuration calls it.
     pub label: String,
     /// Has it, or waits for it.
@@ -81,17 +84,45 @@ impl Holder {
         mode: Option<AccessMode>,
         phase: Option<Phase>,
     ) -> Self {
-        let pid = process::id();
+        let Identity { pid, started, command, user } = Identity::of_this_process();
         Self {
             pid,
-            process_started_ticks: process::started(pid),
-            command: process::command(pid).unwrap_or_default(),
+            process_started_ticks: started,
+            command,
+            user,
             label: label.chars().take(64).collect(),
             standing: Standing::Waiting,
             mode,
             phase,
             since_unix_ms: clock::unix_ms(),
         }
+    }
+}
+
+/// What a process is called. It does not change, so it is looked up once.
+#[derive(Clone)]
+struct Identity {
+    pid: u32,
+    started: Option<u64>,
+    command: String,
+    user: String,
+}
+
+impl Identity {
+    fn of_this_process() -> Self {
+        static KNOWN: OnceLock<Identity> = OnceLock::new();
+        let look = || {
+            let pid = process::id();
+            Self {
+                pid,
+                started: process::started(pid),
+                command: process::command(pid).unwrap_or_default(),
+                user: process::user(),
+            }
+        };
+        let known = KNOWN.get_or_init(look);
+        // A forked child is another process.
+        if known.pid == process::id() { known.clone() } else { look() }
     }
 }
 
@@ -107,7 +138,7 @@ impl fmt::Display for Holder {
             (Standing::Waiting, ..) => "waits to read".to_owned(),
             (Standing::Holding, None, None) => "is at the gate".to_owned(),
         };
-        write!(f, "pid {} (`{}`", self.pid, self.command)?;
+        write!(f, "pid {} (`{}`, user {}", self.pid, self.command, self.user)?;
         if !self.label.is_empty() {
             write!(f, ", label `{}`", self.label)?;
         }

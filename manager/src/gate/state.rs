@@ -11,6 +11,9 @@
 //! | write | granted, beside the writer | granted if no writer is out |
 //! | any, when yielding | waits for all leases, then changes | the same |
 //!
+//! A hold outlives its last lease if [`Limits::keep`] says so, until somebody asks for it: another process, to
+//! which it is *yielded*, or the keeper, when nobody has used it for long.
+//!
 //! # Invariants, asserted by [`State::check`] after every transition
 //!
 //! * **G1** (I3) A writer is out only while the process holds the file for writing, and only one.
@@ -18,8 +21,9 @@
 //! * **G3** (I2) While the hold is being changed no lease is out and nothing counts as held.
 //! * **G4** (I10) Tickets are served in the order they were drawn.
 //! * **G5** Grants are conserved: granted = returned + out.
-//! * **G6** An idle hold has an owner: held, with no lease out, only while somebody queues who will use or
-//!   change it, or a drain is on.
+//! * **G6** An idle hold has an owner: with no lease out, nobody in the queue and no drain on, it is held only if it
+//!   is kept, and is not yielding: nobody waits for a hold that nobody will give up.
+//! * **G7** No more readers are out than the limit.
 
 use std::collections::VecDeque;
 
@@ -69,9 +73,25 @@ pub(crate) enum DrainTurn {
     Wait,
 }
 
+/// What does not change in the life of a [`State`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most read leases out at once.
+    pub(crate) readers_max: u32,
+    /// Whether a hold stays when its last lease has come back and nobody waits.
+    pub(crate) keep: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { readers_max: u32::MAX, keep: false }
+    }
+}
+
 /// See the module's header.
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    limits: Limits,
     /// How this process holds the file; `None` also while that is being changed.
     attachment: Option<AccessMode>,
     /// One thread is between two holds.
@@ -89,6 +109,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    pub(crate) fn new(limits: Limits) -> Self {
+        assert!(limits.readers_max > 0, "somebody may read");
+        Self { limits, ..Self::default() }
+    }
+
     /// Joins the end of the queue.
     pub(crate) fn enqueue(&mut self, mode: AccessMode) -> Ticket {
         let ticket = Ticket(self.tickets);
@@ -110,9 +135,10 @@ impl State {
         }
         let turn = match self.attachment {
             Some(held) if self.serves(held, mode) => {
-                if mode == AccessMode::ReadWrite && self.writer {
+                if self.is_full(mode) {
                     Turn::Wait
                 } else {
+                    self.queue.pop_front();
                     self.grant(mode);
                     Turn::Granted
                 }
@@ -127,12 +153,27 @@ impl State {
         turn
     }
 
+    /// Grants a lease at once if nobody queues and the hold serves it. Returns whether it did.
+    pub(crate) fn try_now(&mut self, mode: AccessMode) -> bool {
+        let served = self.queue.is_empty()
+            && !self.held_back(mode)
+            && !self.is_full(mode)
+            && self.attachment.is_some_and(|held| self.serves(held, mode));
+        if served {
+            self.tickets += 1;
+            self.grant(mode);
+            self.check();
+        }
+        served
+    }
+
     /// The change that [`Turn::Change`] asked for is made: the ticket has its lease.
     pub(crate) fn changed(&mut self, ticket: Ticket) {
         assert!(self.changing, "a change ends that was begun: {self:?}");
         let mode = self.wanted(ticket);
         self.changing = false;
         self.attachment = Some(mode);
+        self.withdraw(ticket);
         self.grant(mode);
         self.check();
     }
@@ -174,10 +215,15 @@ impl State {
         self.check();
     }
 
-    /// Another process waits for the file: no more leases on this hold.
-    pub(crate) fn yield_hold(&mut self) {
+    /// Another process waits for the file, or its instance is dead: no more leases on this hold.
+    pub(crate) fn yield_hold(&mut self) -> Afterwards {
         self.yielding = self.attachment.is_some();
-        self.check();
+        self.detach_if_unwanted()
+    }
+
+    /// Gives up a hold that is kept and that nobody uses.
+    pub(crate) fn let_go_if_idle(&mut self) -> Afterwards {
+        if self.is_idle() { self.yield_hold() } else { Afterwards::Nothing }
     }
 
     /// Holds new leases of a kind back until [`State::end_drain`].
@@ -227,6 +273,23 @@ impl State {
         found.unwrap_or_else(|| panic!("{ticket:?} is queued: {self:?}")).1
     }
 
+    /// Whether the file is held, and nobody uses it or is about to.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.attachment.is_some() && self.leases() == 0 && !self.is_wanted()
+    }
+
+    /// Whether somebody of this process will change or use the hold.
+    fn is_wanted(&self) -> bool {
+        !self.queue.is_empty() || self.drains_of_writes + self.drains_of_all > 0
+    }
+
+    fn is_full(&self, mode: AccessMode) -> bool {
+        match mode {
+            AccessMode::ReadOnly => self.readers >= self.limits.readers_max,
+            AccessMode::ReadWrite => self.writer,
+        }
+    }
+
     fn leases(&self) -> u32 {
         self.readers + u32::from(self.writer)
     }
@@ -243,7 +306,6 @@ impl State {
     }
 
     fn grant(&mut self, mode: AccessMode) {
-        self.queue.pop_front();
         self.granted += 1;
         match mode {
             AccessMode::ReadOnly => self.readers += 1,
@@ -264,9 +326,7 @@ impl State {
     }
 
     fn detach_if_unwanted(&mut self) -> Afterwards {
-        let idle = self.attachment.is_some() && self.leases() == 0;
-        let wanted = !self.queue.is_empty() || self.drains_of_writes + self.drains_of_all > 0;
-        let afterwards = if idle && !wanted {
+        let afterwards = if self.is_idle() && (self.yielding || !self.limits.keep) {
             self.begin_change();
             Afterwards::Detach
         } else {
@@ -307,10 +367,11 @@ impl State {
             self.granted == self.returned + u64::from(leases),
             "G5: grants are conserved: {self:?}"
         );
-        if self.attachment.is_some() && leases == 0 {
-            let owned = !self.queue.is_empty() || self.drains_of_writes + self.drains_of_all > 0;
-            assert!(owned, "G6: an idle hold has an owner: {self:?}");
+        if self.is_idle() {
+            let kept = self.limits.keep && !self.yielding;
+            assert!(kept, "G6: an idle hold has an owner: {self:?}");
         }
+        assert!(self.readers <= self.limits.readers_max, "G7: no more readers: {self:?}");
     }
 }
 

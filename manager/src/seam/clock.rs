@@ -13,6 +13,11 @@ pub(crate) fn deadline_in(wait: Duration) -> Instant {
     now().checked_add(wait).unwrap_or_else(|| now() + CENTURY)
 }
 
+/// The instant `wait` after another, or a hundred years from now.
+pub(crate) fn after(begun: Instant, wait: Duration) -> Instant {
+    begun.checked_add(wait).unwrap_or_else(|| deadline_in(wait))
+}
+
 /// Sleeps.
 pub(crate) fn sleep(pause: Duration) {
     std::thread::sleep(pause);

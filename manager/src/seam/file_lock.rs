@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::clock;
+use super::patience::{Patience, Woken};
 
 /// Who else may hold the byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +34,23 @@ pub(crate) fn try_lock(file: &File, byte: i64, share: Share) -> io::Result<bool>
     }
 }
 
-/// Waits in the kernel until the lock is had or the deadline has passed. Returns whether it is had.
+/// Waits in the kernel until the lock is had or patience has ended. Returns whether it is had.
 ///
 /// A lock that is free is taken even if the deadline has passed already.
-pub(crate) fn lock(file: &File, byte: i64, share: Share, deadline: Instant) -> io::Result<bool> {
+pub(crate) fn lock(file: &File, byte: i64, share: Share, patience: &Patience) -> io::Result<bool> {
     if try_lock(file, byte, share)? {
         return Ok(true);
     }
-    let _alarm = match Alarm::set(deadline) {
+    let alarm = match Alarm::set(patience.deadline()) {
         // The user's limit of queued signals is used up (RLIMIT_SIGPENDING): without a timer a wait in the kernel
         // has no end, so this one is spent outside of it.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return poll(file, byte, share, deadline);
+            return poll(file, byte, share, patience);
         }
         alarm => alarm?,
     };
-    while clock::now() < deadline {
+    let _woken = alarm.rings_when_cancelled(patience);
+    while clock::now() < patience.deadline() && !patience.is_cancelled() {
         match control(file, libc::F_OFD_SETLKW, byte, 1, kind(share)) {
             Ok(_) => return Ok(true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -58,8 +60,8 @@ pub(crate) fn lock(file: &File, byte: i64, share: Share, deadline: Instant) -> i
     Ok(false)
 }
 
-fn poll(file: &File, byte: i64, share: Share, deadline: Instant) -> io::Result<bool> {
-    while clock::now() < deadline {
+fn poll(file: &File, byte: i64, share: Share, patience: &Patience) -> io::Result<bool> {
+    while clock::now() < patience.deadline() && !patience.is_cancelled() {
         if try_lock(file, byte, share)? {
             return Ok(true);
         }
@@ -143,16 +145,32 @@ impl Alarm {
             libc::sigaddset(&raw mut unblocked, signal);
             libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const unblocked, &raw mut mask_before);
             let alarm = Self { timer, mask_before };
-
-            let remaining = deadline.saturating_duration_since(clock::now());
-            let mut schedule: libc::itimerspec = std::mem::zeroed();
-            schedule.it_value = timespec(remaining.max(Duration::from_nanos(1))); // zero would disarm it
-            schedule.it_interval = timespec(Duration::from_millis(5));
-            if libc::timer_settime(alarm.timer, 0, &raw const schedule, std::ptr::null_mut()) == -1
-            {
-                return Err(io::Error::last_os_error());
-            }
+            ring_in(timer, deadline.saturating_duration_since(clock::now()))?;
             Ok(alarm)
+        }
+    }
+
+    /// Rings at once when the wait is cancelled. What this returns has to go before the alarm does.
+    fn rings_when_cancelled(&self, patience: &Patience) -> Option<Woken> {
+        let timer = self.timer as usize; // a pointer is not `Send`; this one is only a name
+        patience.on_cancel(move || {
+            // A timer that exists can be set, and a deadline that rings in its place ends the wait as well.
+            let _ = ring_in(timer as libc::timer_t, Duration::ZERO);
+        })
+    }
+}
+
+/// Sets the timer to ring after so long, and every 5 ms from then on.
+fn ring_in(timer: libc::timer_t, pause: Duration) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `itimerspec`, which outlives the call; the timer exists, as the alarm it
+    // belongs to does: `set` has it at hand, and a waker is gone before its alarm.
+    unsafe {
+        let mut schedule: libc::itimerspec = std::mem::zeroed();
+        schedule.it_value = timespec(pause.max(Duration::from_nanos(1))); // zero would disarm it
+        schedule.it_interval = timespec(Duration::from_millis(5));
+        match libc::timer_settime(timer, 0, &raw const schedule, std::ptr::null_mut()) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
         }
     }
 }
@@ -223,13 +241,32 @@ mod tests {
         (open(), open())
     }
 
+    fn within(wait: Duration) -> Patience {
+        Patience::until(clock::deadline_in(wait))
+    }
+
+    #[test]
+    fn a_wait_that_is_cancelled_ends_long_before_its_deadline() {
+        let (holder, waiter) = two_handles();
+        assert!(try_lock(&holder, 7, Share::Exclusive).unwrap());
+        let cancel = super::super::patience::Cancel::default();
+        let patience =
+            Patience::with(clock::deadline_in(Duration::from_mins(10)), Some(cancel.clone()));
+        let waiting = thread::spawn(move || lock(&waiter, 7, Share::Exclusive, &patience).unwrap());
+        thread::sleep(Duration::from_millis(20)); // whether it sleeps in the kernel by now or not
+        cancel.cancel();
+        assert!(!waiting.join().unwrap());
+        unlock(&holder, 7).unwrap();
+        assert_eq!(held_by_other(&holder, 7).unwrap(), None);
+    }
+
     #[test]
     fn an_expired_wait_gives_up_in_time_and_leaves_no_place_in_the_queue() {
         let (holder, waiter) = two_handles();
         assert!(try_lock(&holder, 7, Share::Exclusive).unwrap());
         let begin = clock::now();
         let wait = Duration::from_millis(40);
-        assert!(!lock(&waiter, 7, Share::Exclusive, begin + wait).unwrap());
+        assert!(!lock(&waiter, 7, Share::Exclusive, &Patience::until(begin + wait)).unwrap());
         assert!(begin.elapsed() >= wait);
         unlock(&holder, 7).unwrap();
         // Had the wait left a request in the kernel, it would now hold the byte.
@@ -243,7 +280,7 @@ mod tests {
         let (begun, has_begun) = mpsc::channel();
         let waiting = thread::spawn(move || {
             begun.send(()).unwrap();
-            lock(&waiter, 7, Share::Shared, clock::deadline_in(Duration::from_mins(1))).unwrap()
+            lock(&waiter, 7, Share::Shared, &within(Duration::from_mins(1))).unwrap()
         });
         has_begun.recv().unwrap();
         unlock(&holder, 7).unwrap();
@@ -270,8 +307,7 @@ mod tests {
                 libc::sigfillset(&raw mut all);
                 libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
             }
-            !lock(&waiter, 7, Share::Exclusive, clock::deadline_in(Duration::from_millis(30)))
-                .unwrap()
+            !lock(&waiter, 7, Share::Exclusive, &within(Duration::from_millis(30))).unwrap()
         });
         assert!(gave_up.join().unwrap());
     }

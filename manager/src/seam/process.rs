@@ -23,3 +23,16 @@ pub(crate) fn command(pid: u32) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.chars().take(160).collect())
 }
+
+/// The user that this process acts as: the name that `/etc/passwd` gives it, or else its number.
+pub(crate) fn user() -> String {
+    let id = rustix::process::geteuid().as_raw();
+    let known = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = known.lines().find_map(|line| {
+        // name:password:number:…, passwd(5)
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.chars().take(32).collect())
+    });
+    name.unwrap_or_else(|| id.to_string())
+}

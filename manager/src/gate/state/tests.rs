@@ -31,11 +31,20 @@ enum Op {
     Arrive(AccessMode),
     Drain(Drained),
     Yield,
-    Move { who: Index, fails: bool, gives_up: bool },
+    /// The keeper finds that nobody has used the hold for long.
+    Rest,
+    /// Somebody takes a lease only if it is there for the taking.
+    Try(AccessMode),
+    Move {
+        who: Index,
+        fails: bool,
+        gives_up: bool,
+    },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct World {
+    limits: Limits,
     state: State,
     actors: Vec<Doing>,
     hold: Option<AccessMode>,
@@ -44,6 +53,17 @@ struct World {
 }
 
 impl World {
+    fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::new(limits),
+            actors: Vec::new(),
+            hold: None,
+            yielding: false,
+            served: Vec::new(),
+        }
+    }
+
     fn apply(&mut self, op: &Op) {
         match *op {
             Op::Arrive(mode) => {
@@ -55,8 +75,29 @@ impl World {
                 self.actors.push(Doing::Drains(drained));
             }
             Op::Yield => {
-                self.state.yield_hold();
                 self.yielding = self.hold.is_some();
+                self.actors.push(Doing::Done);
+                let afterwards = self.state.yield_hold();
+                let last = self.actors.len() - 1;
+                self.actors[last] = self.conclude(last, afterwards);
+            }
+            Op::Rest => {
+                let idle = self.hold.is_some() && !self.somebody_is_at_it();
+                self.yielding |= idle;
+                self.actors.push(Doing::Done);
+                let afterwards = self.state.let_go_if_idle();
+                assert_eq!(afterwards == Afterwards::Detach, idle, "{self:#?}");
+                let last = self.actors.len() - 1;
+                self.actors[last] = self.conclude(last, afterwards);
+            }
+            Op::Try(mode) => {
+                self.actors.push(Doing::Done);
+                let last = self.actors.len() - 1;
+                let expected = self.expected(last, mode) == Turn::Granted;
+                assert_eq!(self.state.try_now(mode), expected, "{self:#?}");
+                if expected {
+                    self.actors[last] = Doing::Holds(mode);
+                }
             }
             Op::Move { who, fails, gives_up } => {
                 let able: Vec<usize> = (0..self.actors.len())
@@ -126,6 +167,10 @@ impl World {
         });
         let leases = somebody(|doing| matches!(doing, Doing::Holds(_)));
         let a_writer_is_out = somebody(|doing| matches!(doing, Doing::Holds(ReadWrite)));
+        let is_full = match mode {
+            ReadWrite => a_writer_is_out,
+            ReadOnly => self.readers() >= self.limits.readers_max as usize,
+        };
         let ahead = self.actors[..actor].iter().any(|doing| matches!(doing, Doing::Waits(..)));
         let serves = match (self.hold, mode) {
             (None, _) | (Some(ReadOnly), ReadWrite) => false,
@@ -134,13 +179,29 @@ impl World {
         };
         if ahead || changing || all || (writes && mode == ReadWrite) {
             Turn::Wait
-        } else if serves && !(a_writer_is_out && mode == ReadWrite) {
+        } else if serves && is_full {
+            Turn::Wait
+        } else if serves {
             Turn::Granted
         } else if leases {
             Turn::Wait
         } else {
             Turn::Change { from: self.hold, to: mode }
         }
+    }
+
+    fn readers(&self) -> usize {
+        self.actors.iter().filter(|doing| **doing == Doing::Holds(ReadOnly)).count()
+    }
+
+    /// Whether anybody has a lease or will change the hold.
+    fn somebody_is_at_it(&self) -> bool {
+        self.actors.iter().any(|doing| {
+            matches!(
+                doing,
+                Doing::Waits(..) | Doing::Holds(_) | Doing::Drains(_) | Doing::LetsGoFor(_)
+            )
+        })
     }
 
     fn finish_change(&mut self, ticket: Ticket, mode: AccessMode, fails: bool) -> Doing {
@@ -194,14 +255,9 @@ impl World {
     /// The actor is through with what it did, unless it has to let go of the file.
     fn conclude(&mut self, actor: usize, afterwards: Afterwards) -> Doing {
         self.actors[actor] = Doing::Done;
-        let wanted = self.actors.iter().any(|doing| {
-            matches!(
-                doing,
-                Doing::Waits(..) | Doing::Holds(_) | Doing::Drains(_) | Doing::LetsGoFor(_)
-            )
-        });
-        let expected =
-            if self.hold.is_some() && !wanted { Afterwards::Detach } else { Afterwards::Nothing };
+        let unwanted = self.hold.is_some() && !self.somebody_is_at_it();
+        let goes = unwanted && (self.yielding || !self.limits.keep);
+        let expected = if goes { Afterwards::Detach } else { Afterwards::Nothing };
         assert_eq!(afterwards, expected, "{self:#?}");
         match afterwards {
             Afterwards::Nothing => Doing::Done,
@@ -213,8 +269,7 @@ impl World {
         }
     }
 
-    /// Everybody goes on until nobody moves.
-    fn run_to_rest(&mut self) {
+    fn run(&mut self) {
         let mut moved = true;
         while moved {
             moved = false;
@@ -222,6 +277,13 @@ impl World {
                 moved |= self.step(actor, false, false);
             }
         }
+    }
+
+    /// Everybody goes on until nobody moves.
+    fn run_to_rest(&mut self) {
+        self.run();
+        self.apply(&Op::Rest); // a kept hold goes with its keeper
+        self.run();
         let at_rest = self.actors.iter().all(|doing| *doing == Doing::Done);
         assert!(at_rest, "everybody is served or has left: {self:#?}");
         assert_eq!(self.state.attachment(), None, "nothing stays attached: {self:#?}");
@@ -240,6 +302,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => mode().prop_map(Op::Arrive),
         1 => drained.prop_map(Op::Drain),
         1 => Just(Op::Yield),
+        1 => Just(Op::Rest),
+        1 => mode().prop_map(Op::Try),
         12 => (any::<Index>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
             .prop_map(|(who, fails, gives_up)| Op::Move { who, fails, gives_up }),
     ]
@@ -249,8 +313,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn grants_follow_the_rules_and_everybody_is_served_in_the_end(ops in prop::collection::vec(op(), 1..80)) {
-        let mut world = World::default();
+    fn grants_follow_the_rules_and_everybody_is_served_in_the_end(
+        readers_max in 1..4_u32,
+        keep in any::<bool>(),
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        let mut world = World::new(Limits { readers_max, keep });
         for op in &ops {
             world.apply(op);
         }
@@ -316,10 +384,58 @@ fn a_hold_that_yields_serves_nobody_until_it_has_been_changed() {
     let first = state.enqueue(ReadOnly);
     change(&mut state, first);
     let second = state.enqueue(ReadOnly);
-    state.yield_hold();
+    assert_eq!(state.yield_hold(), Afterwards::Nothing);
     assert_eq!(state.poll(second), Turn::Wait, "another process is to have it first");
     assert_eq!(state.release(ReadOnly), Afterwards::Nothing);
     assert_eq!(state.poll(second), Turn::Change { from: Some(ReadOnly), to: ReadOnly });
+}
+
+fn keeping() -> State {
+    State::new(Limits { keep: true, ..Limits::default() })
+}
+
+#[test]
+fn a_hold_that_is_kept_serves_the_next_one_without_a_change() {
+    let mut state = keeping();
+    let first = state.enqueue(ReadWrite);
+    change(&mut state, first);
+    assert_eq!(state.release(ReadWrite), Afterwards::Nothing);
+    assert!(state.is_idle());
+    assert!(state.try_now(ReadWrite));
+    assert!(!state.try_now(ReadWrite), "one writer");
+    assert!(state.try_now(ReadOnly), "beside it");
+}
+
+#[test]
+fn a_kept_hold_is_given_up_as_soon_as_another_process_wants_it() {
+    let mut state = keeping();
+    let first = state.enqueue(ReadOnly);
+    change(&mut state, first);
+    assert_eq!(state.release(ReadOnly), Afterwards::Nothing);
+    assert_eq!(state.yield_hold(), Afterwards::Detach);
+    assert!(!state.try_now(ReadOnly), "it is on its way out");
+    state.detached();
+    assert_eq!(state.attachment(), None);
+}
+
+#[test]
+fn a_hold_that_is_used_is_not_let_go_of_as_idle() {
+    let mut state = keeping();
+    let first = state.enqueue(ReadOnly);
+    change(&mut state, first);
+    assert_eq!(state.let_go_if_idle(), Afterwards::Nothing);
+    assert!(state.try_now(ReadOnly), "and goes on serving");
+}
+
+#[test]
+fn the_reader_above_the_limit_waits_for_one_of_the_others() {
+    let mut state = State::new(Limits { readers_max: 2, ..Limits::default() });
+    let [first, second, third] = [(); 3].map(|()| state.enqueue(ReadOnly));
+    change(&mut state, first);
+    assert_eq!(state.poll(second), Turn::Granted);
+    assert_eq!(state.poll(third), Turn::Wait);
+    assert_eq!(state.release(ReadOnly), Afterwards::Nothing);
+    assert_eq!(state.poll(third), Turn::Granted);
 }
 
 #[test]

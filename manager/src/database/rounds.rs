@@ -1,0 +1,108 @@
+//! What the keeper does on its rounds.
+
+use std::time::Duration;
+
+use super::{GRACE, Site};
+use crate::attachment::{Demand, Fold};
+use crate::gate::state::Afterwards;
+use crate::keeper::{Next, TICK};
+use crate::observer::LeaseEvent;
+
+impl Site {
+    /// Looks after the hold, the leases and the waits, once.
+    pub(super) fn round(&self) -> Next {
+        if self.context.is_forked() {
+            return Next::Rest;
+        }
+        self.tell_of_slow_waits();
+        self.tell_of_overdue_leases();
+        let next = self.look_after_hold();
+        let at_rest = self.waits.is_empty() && self.leases.idle_for().is_some();
+        next.map_or(if at_rest { Next::Rest } else { Next::Look(TICK) }, Next::Look)
+    }
+
+    /// Gives up the hold if it is time to; returns when to look again, `None` if nothing is held.
+    fn look_after_hold(&self) -> Option<Duration> {
+        // Whoever changes the hold has this lock, and has the keeper look again afterwards.
+        let Some(mut attachment) = self.attachment.try_lock() else { return Some(TICK) };
+        if attachment.is_free() {
+            return None;
+        }
+        if attachment.lingers() {
+            let gone = attachment.let_go(Fold::IfLong);
+            return (!gone).then_some(super::LINGER_POLL);
+        }
+        let idle = self.leases.idle_for();
+        let demand = attachment.demand(true);
+        drop(attachment);
+        match demand {
+            Demand::Due { pressed } => {
+                self.yield_hold();
+                self.interrupt_if_pressed(pressed);
+                Some(TICK)
+            }
+            Demand::In { pressed, rest } => {
+                self.interrupt_if_pressed(pressed);
+                match idle {
+                    Some(idle) if idle >= GRACE => self.let_go_if_idle(Fold::IfLong),
+                    _ => {}
+                }
+                Some(rest.min(GRACE))
+            }
+            Demand::None => {
+                let idle_max = self.context.config.idle_max;
+                let Some(idle) = idle else { return Some(TICK) };
+                if idle >= idle_max {
+                    self.let_go_if_idle(Fold::Always);
+                }
+                Some(idle_max.saturating_sub(idle).max(GRACE))
+            }
+        }
+    }
+
+    fn let_go_if_idle(&self, fold: Fold) {
+        match self.queue.let_go_if_idle() {
+            Afterwards::Nothing => {}
+            Afterwards::Detach => self.detach(fold),
+        }
+    }
+
+    fn interrupt_if_pressed(&self, pressed: Duration) {
+        if self.context.config.interrupt_after.is_some_and(|after| pressed >= after) {
+            self.interrupt();
+        }
+    }
+
+    /// Interrupts the queries of all leases that are out.
+    pub(super) fn interrupt(&self) {
+        for number in self.leases.interrupt() {
+            self.context.tell(&self.path, &LeaseEvent::Interrupted { number });
+        }
+    }
+
+    fn tell_of_slow_waits(&self) {
+        for slow in self.waits.newly_slow(self.context.config.warn_after) {
+            let holders = self.holders();
+            let (wanted, waited) = (slow.wanted, slow.waited);
+            let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
+            let here: Vec<String> =
+                self.leases.statuses().iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                path = %slow.path.display(), %wanted, ?waited, holders = names.join("; "), here = here.join("; "),
+                "a wait takes long"
+            );
+            let event = LeaseEvent::SlowWait { wanted, waited, holders: &holders };
+            self.context.tell(&self.path, &event);
+        }
+    }
+
+    fn tell_of_overdue_leases(&self) {
+        let Some(age_max) = self.context.config.lease_age_max else { return };
+        for overdue in self.leases.newly_overdue(age_max) {
+            let (number, age, taken_at) = (overdue.number, overdue.age, overdue.taken_at);
+            tracing::warn!(path = %self.path.display(), %taken_at, ?age, "a lease is out for long");
+            let event = LeaseEvent::Overdue { number, age, taken_at };
+            self.context.tell(&self.path, &event);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Programs that hold a database without the gate: waited for, named, and not disturbed.
+//!
+//! They cannot be waited for in the kernel without taking the lock that they may want themselves, so they are polled, with
+//! full jitter and a cap. What is polled is the kernel's table of locks and not DuckDB: an attempt of DuckDB to open a
+//! locked file takes a shared lock for a moment, to word its error, and makes others fail.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::class;
+use crate::config::AccessMode;
+use crate::error::Error;
+use crate::observer::{Context, LeaseEvent};
+use crate::retry::Backoff;
+use crate::seam::database_lock::{self, Blocker};
+use crate::seam::process;
+use crate::wait::Wait;
+
+/// Where the pauses begin.
+pub(crate) const POLL_FIRST: Duration = Duration::from_millis(5);
+
+/// One wait for all of them.
+pub(crate) struct Patience<'a> {
+    path: &'a Path,
+    context: &'a Context,
+    mode: AccessMode,
+    wait: &'a Wait<'a>,
+    backoff: Backoff<'a>,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn new(
+        path: &'a Path,
+        context: &'a Context,
+        mode: AccessMode,
+        wait: &'a Wait<'a>,
+    ) -> Self {
+        let backoff = Backoff::drawn(
+            POLL_FIRST,
+            context.config.foreign_poll_max,
+            wait.patience().clone(),
+            &*context.jitter,
+        );
+        Self { path, context, mode, wait, backoff }
+    }
+
+    /// Returns as soon as nobody's lock is in the way.
+    pub(crate) fn wait_until_free(&mut self) -> Result<(), Error> {
+        loop {
+            // A file that cannot be looked at is for DuckDB to refuse.
+            match database_lock::blocker(self.path, self.mode).unwrap_or(None) {
+                None => return Ok(()),
+                Some(Blocker::ThisProcess) => {
+                    return Err(Error::OpenHere { path: self.path.into() });
+                }
+                Some(Blocker::Other { pid }) => {
+                    let command = pid.and_then(process::command).unwrap_or_default();
+                    let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+                    self.pause(&format!("Conflicting lock is held in {command} (PID {pid})"))?;
+                }
+            }
+        }
+    }
+
+    /// Sleeps for the next pause, or fails if there is no time for another one.
+    pub(crate) fn pause(&mut self, text: &str) -> Result<(), Error> {
+        if self.backoff.attempts() == 0 {
+            tracing::warn!(path = %self.path.display(), text, "held by a program without the gate");
+        }
+        self.context.tell(self.path, &LeaseEvent::HeldOutside { text });
+        let Some(pause) = self.backoff.pause() else { return Err(self.error(text)) };
+        let attempt = self.backoff.attempts();
+        self.context.tell(self.path, &LeaseEvent::Paused { attempt, pause });
+        Ok(())
+    }
+
+    fn error(&self, text: &str) -> Error {
+        if let Some(cancelled) = self.wait.cancelled() {
+            return cancelled;
+        }
+        let pid = class::lock_holder(text);
+        let command = pid.and_then(process::command);
+        let (path, waited) = (self.path.into(), self.wait.waited());
+        Error::HeldOutside { path, pid, command, waited, text: text.into() }
+    }
+}
