@@ -57,8 +57,8 @@ struct Held {
     looked: Option<Instant>,
     /// A lease has come back since.
     is_unseen: bool,
-    /// The instance is dead.
-    is_broken: bool,
+    /// The instance is dead, or has more than the file in it: it is closed with the hold.
+    is_spent: bool,
     /// The phase that covers a write hold, kept for as long as that lasts.
     training: Option<Arc<PhaseHold>>,
     _fork: Option<ForkGuard>,
@@ -99,15 +99,6 @@ pub(crate) enum Demand {
     In { pressed: Duration, rest: Duration },
     /// It is time to let go of it; somebody has waited that long.
     Due { pressed: Duration },
-}
-
-/// What to do with the write-ahead log when the file is let go of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fold {
-    /// Somebody waits: fold it into the file only if replaying it would take the next one longer.
-    IfLong,
-    /// Nobody waits.
-    Always,
 }
 
 /// What a lease has left behind.
@@ -162,7 +153,7 @@ impl Attachment {
             pressed_since: None,
             looked: None,
             is_unseen: false,
-            is_broken: false,
+            is_spent: false,
             training: match cover {
                 Cover::Training(training) if mode == AccessMode::ReadWrite => training,
                 _ => None,
@@ -184,12 +175,12 @@ impl Attachment {
 
     /// Detaches, then releases the gate. Returns whether it could: a connection that was cloned from a lease and
     /// has a transaction open keeps DuckDB's lock on the file, and so the gate.
-    pub(crate) fn let_go(&mut self, fold: Fold) -> bool {
+    pub(crate) fn let_go(&mut self) -> bool {
         let Some(held) = &self.held else { return true };
         let span = tracing::debug_span!("close", path = %self.path.display(), mode = ?held.mode);
         let _span = span.entered();
         if !held.lingers {
-            self.detach(fold);
+            self.detach();
         }
         let Some(held) = &mut self.held else { return true };
         if database_lock::is_open_on(held.descriptor, self.id) {
@@ -217,10 +208,10 @@ impl Attachment {
         if lately && used < LOOK_INTERVAL { Left::Nothing } else { self.look() }
     }
 
-    /// Notes that the instance is dead: it is closed with the hold.
-    pub(crate) fn is_found_dead(&mut self) {
+    /// Notes that the instance must not be used again: it is closed with the hold.
+    pub(crate) fn condemn(&mut self) {
         if let Some(held) = &mut self.held {
-            held.is_broken = true;
+            held.is_spent = true;
         }
     }
 
@@ -256,6 +247,12 @@ impl Attachment {
     /// Whether the hold may outlive its last lease: nobody could ask for one without a gate.
     pub(crate) fn may_keep(&self) -> bool {
         self.held.as_ref().is_none_or(|held| held.gate.is_some())
+    }
+
+    /// Whether the gate file was deleted or replaced while the file was held: newcomers do not see this hold then.
+    pub(crate) fn has_lost_its_gate(&self) -> bool {
+        let gate = self.held.as_ref().and_then(|held| held.gate.as_ref());
+        gate.is_some_and(|gate| !gate.is_current().unwrap_or(false))
     }
 
     /// The page that all processes at the gate share, while the file is held.
@@ -320,28 +317,33 @@ impl Attachment {
     }
 
     /// Detaches the file, or closes the host if that cannot be used again.
-    fn detach(&mut self, fold: Fold) {
+    fn detach(&mut self) {
         let is_unseen = self.held.as_ref().is_some_and(|held| held.is_unseen);
-        let left = if is_unseen { self.look() } else { Left::Nothing };
-        let is_broken = self.held.as_ref().is_some_and(|held| held.is_broken);
-        if is_broken || matches!(left, Left::ADeadInstance(_)) {
-            return self.close_host();
+        if is_unseen && !matches!(self.look(), Left::Nothing) {
+            self.condemn();
         }
-        self.fold(fold);
+        self.fold(); // of a dead instance this fails, and its log stays
+        if self.held.as_ref().is_some_and(|held| held.is_spent) {
+            return self.close_host(); // which also closes whatever a lease had attached beside this file
+        }
         let detached = self.host.as_ref().map_or(Ok(()), Host::detach);
         if let Err(error) = &detached {
             tracing::error!(path = %self.path.display(), %error, "detach failed; the instance is closed");
         }
-        if detached.is_err() || matches!(left, Left::AnotherDatabase) {
-            self.close_host(); // which also closes whatever a lease had attached beside this file
+        if detached.is_err() {
+            self.close_host();
         }
     }
 
-    fn fold(&self, fold: Fold) {
-        let writes = self.held.as_ref().is_some_and(|held| held.mode == AccessMode::ReadWrite);
-        let bytes_max = match fold {
-            Fold::IfLong => self.context.config.checkpoint_wal_bytes,
-            Fold::Always => 0,
+    /// Folds the write-ahead log into the file. While another process waits for it, only if replaying it would take that
+    /// one longer; readers of an evaluation would all replay it.
+    fn fold(&self) {
+        let Some(held) = &self.held else { return };
+        let writes = held.mode == AccessMode::ReadWrite;
+        let waits_to_evaluate = held.gate.as_ref().is_some_and(Hold::is_phase_wanted);
+        let bytes_max = match held.pressed_since {
+            Some(_) if !waits_to_evaluate => self.context.config.checkpoint_wal_bytes,
+            _ => 0,
         };
         if writes
             && self.log_bytes() > bytes_max
@@ -389,7 +391,7 @@ impl Attachment {
             wait.patience().clone(),
             &*jitter,
         );
-        while !self.let_go(Fold::IfLong) {
+        while !self.let_go() {
             if backoff.pause().is_none() {
                 let text =
                     "a connection that was cloned from a lease still has a transaction open".into();

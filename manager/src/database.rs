@@ -19,7 +19,7 @@ use std::time::Duration;
 use duckdb::Connection;
 use parking_lot::Mutex;
 
-use crate::attachment::{Attachment, Cover, Demand, Fold, Left, NotTaken};
+use crate::attachment::{Attachment, Cover, Demand, Left, NotTaken};
 use crate::config::{AccessMode, AcquireOptions};
 use crate::error::{Error, Wanted};
 use crate::gate::file::{GateFile, Refusal};
@@ -158,6 +158,7 @@ impl Database {
                 Left::AnotherDatabase => {
                     let taken_at = lease.map(|(_, taken_at)| taken_at.to_string());
                     tracing::warn!(path = %site.path.display(), ?taken_at, "a lease left a database attached; closing");
+                    site.attachment.lock().condemn();
                     site.yield_hold();
                 }
                 Left::ADeadInstance(text) => self.found_dead(&text),
@@ -183,7 +184,7 @@ impl Database {
         let site = &*self.site;
         tracing::error!(path = %site.path.display(), text, "the instance is dead; it is opened anew");
         site.context.tell(&site.path, &LeaseEvent::Broken { text });
-        site.attachment.lock().is_found_dead();
+        site.attachment.lock().condemn();
         site.yield_hold();
     }
 
@@ -206,7 +207,7 @@ impl Database {
             let turn = site.queue.wait_drained(drained, gentle.as_ref().unwrap_or(patience));
             match turn {
                 DrainTurn::Done => break true,
-                DrainTurn::Detach => site.detach(Fold::Always),
+                DrainTurn::Detach => site.detach(),
                 DrainTurn::Wait if gentle.take().is_some() => site.interrupt(),
                 DrainTurn::Wait => break false,
             }
@@ -257,9 +258,7 @@ impl Database {
 
     /// Lets go of a file that nobody of this process uses.
     pub(crate) fn let_go_if_unused(&self) {
-        if self.site.queue.let_go_if_idle() == Afterwards::Detach {
-            self.site.detach(Fold::Always);
-        }
+        self.site.let_go_if_idle();
     }
 
     pub(crate) fn status(&self) -> DatabaseStatus {
@@ -382,7 +381,7 @@ impl Drop for Database {
         if self.site.context.is_forked() {
             attachment.abandon();
         } else {
-            attachment.let_go(Fold::Always);
+            attachment.let_go();
         }
     }
 }
@@ -417,13 +416,13 @@ impl Site {
     fn conclude(&self, afterwards: Afterwards) {
         match afterwards {
             Afterwards::Nothing => {}
-            Afterwards::Detach => self.detach(Fold::IfLong),
+            Afterwards::Detach => self.detach(),
         }
     }
 
-    fn detach(&self, fold: Fold) {
+    fn detach(&self) {
         // If it lingers, the keeper and the next change try again, and other processes wait for this one.
-        self.attachment.lock().let_go(fold);
+        self.attachment.lock().let_go();
         self.queue.detached();
     }
 

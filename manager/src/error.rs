@@ -101,7 +101,8 @@ pub enum Error {
     /// The calling thread has a lease of that database already. It would wait for itself: for good if one of the two is
     /// to write, and as soon as a writer waits in between if both are to read.
     #[error(
-        "{} `{}` at {wanted_at}: this thread has a {held}; return that first, use it for both, or `unbind` it if          another thread is going to return it",
+        "{} `{}` at {wanted_at}: this thread has a {held}; return that first, use it for both, or `unbind` it if \
+         another thread is going to return it",
         Wanted::Lease(*wanted),
         path.display()
     )]

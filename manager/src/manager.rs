@@ -37,6 +37,13 @@ pub struct Drain {
     pub interrupt_after: Option<Duration>,
 }
 
+impl Drain {
+    /// Waits for so long, and interrupts nothing.
+    pub const fn within(wait_max: Duration) -> Self {
+        Self { wait_max, interrupt_after: None }
+    }
+}
+
 /// Gives leases on DuckDB files, one writer or many readers at a time over all processes, in turn.
 ///
 /// A file stays attached after the last lease on it, so that the next one costs microseconds, and goes to another process
@@ -476,10 +483,11 @@ impl Manager {
         }
         let (id, database) = registry::database(path, self.shared.id, &self.shared.context)?;
         let mut databases = self.shared.databases.lock();
-        // Another file may have been put in the place of one that was known under this path.
+        // Another file may have been put in the place of one that was known under this path, or the file renamed.
         let gone: Vec<_> = databases
-            .extract_if(|_, (_, known)| {
-                known.path() == database.path() && !Arc::ptr_eq(known, &database)
+            .extract_if(|_, (known_id, known)| {
+                let same = known.path() == database.path() || *known_id == id;
+                same && !Arc::ptr_eq(known, &database)
             })
             .collect();
         databases.insert(path.into(), (id, Arc::clone(&database)));

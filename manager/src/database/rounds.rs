@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{GRACE, Site};
-use crate::attachment::{Demand, Fold};
+use crate::attachment::Demand;
 use crate::gate::state::Afterwards;
 use crate::keeper::{Next, TICK};
 use crate::observer::LeaseEvent;
@@ -29,8 +29,13 @@ impl Site {
             return None;
         }
         if attachment.lingers() {
-            let gone = attachment.let_go(Fold::IfLong);
+            let gone = attachment.let_go();
             return (!gone).then_some(super::LINGER_POLL);
+        }
+        if attachment.has_lost_its_gate() {
+            drop(attachment);
+            self.yield_hold(); // and takes the new gate with the next lease
+            return Some(TICK);
         }
         let idle = self.leases.idle_for();
         let demand = attachment.demand(true);
@@ -44,7 +49,7 @@ impl Site {
             Demand::In { pressed, rest } => {
                 self.interrupt_if_pressed(pressed);
                 match idle {
-                    Some(idle) if idle >= GRACE => self.let_go_if_idle(Fold::IfLong),
+                    Some(idle) if idle >= GRACE => self.let_go_if_idle(),
                     _ => {}
                 }
                 Some(rest.min(GRACE))
@@ -53,17 +58,17 @@ impl Site {
                 let idle_max = self.context.config.idle_max;
                 let Some(idle) = idle else { return Some(TICK) };
                 if idle >= idle_max {
-                    self.let_go_if_idle(Fold::Always);
+                    self.let_go_if_idle();
                 }
                 Some(idle_max.saturating_sub(idle).max(GRACE))
             }
         }
     }
 
-    fn let_go_if_idle(&self, fold: Fold) {
+    pub(super) fn let_go_if_idle(&self) {
         match self.queue.let_go_if_idle() {
             Afterwards::Nothing => {}
-            Afterwards::Detach => self.detach(fold),
+            Afterwards::Detach => self.detach(),
         }
     }
 

@@ -81,6 +81,11 @@ impl Hold {
         self.gate.page()
     }
 
+    /// Whether the gate file is still the one that newcomers find.
+    pub(crate) fn is_current(&self) -> Result<bool, Refusal> {
+        self.gate.is_current()
+    }
+
     /// Which device and inode the gate file is.
     #[cfg(feature = "engine")]
     pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {

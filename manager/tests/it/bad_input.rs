@@ -21,7 +21,11 @@ fn assert_refused(site: &Site, path: &Path, class: ErrorClass, remedy: &str) {
     ] {
         let text = error.to_string();
         assert_eq!(error.class(), Some(class), "{mode}: {text}");
-        assert!(matches!(error, Error::Unusable { .. }), "{mode}: {error:?}");
+        if class == ErrorClass::Corrupt {
+            assert!(matches!(error, Error::Quarantined { .. }), "{mode}: {error:?}");
+        } else {
+            assert!(matches!(error, Error::Unusable { .. }), "{mode}: {error:?}");
+        }
         assert!(text.contains(&*path.file_name().unwrap().to_string_lossy()), "{mode}: {text}");
         assert!(text.contains(remedy), "{mode}: `{remedy}` is in: {text}");
         assert!(!error.is_transient(), "{mode}: {text}");
@@ -30,12 +34,12 @@ fn assert_refused(site: &Site, path: &Path, class: ErrorClass, remedy: &str) {
     assert_eq!(contents(site), before, "the refused file and its neighbours are as they were");
 }
 
-/// The files of the folder with their bytes, but for the gates, which may stay.
+/// The files of the folder with their bytes, but for the gates, which may stay, and the evidence of damage.
 fn contents(site: &Site) -> Vec<(String, Vec<u8>)> {
     let names = site
         .names()
         .into_iter()
-        .filter(|name| Path::new(name).extension() != Some("gate".as_ref()));
+        .filter(|name| !name.ends_with(".gate") && !name.contains(".quarantine"));
     names.map(|name| (name.clone(), fs::read(site.path(&name)).unwrap_or_default())).collect()
 }
 

@@ -7,8 +7,8 @@ use manager::{AccessMode, AcquireOptions, Drain, Error};
 use crate::peer::Peer;
 use crate::support::{A_WHILE, LONG, Running, Site, count, insert, manager, manager_that_waits};
 
-const AT_ONCE: Drain = Drain { wait_max: Duration::ZERO };
-const PATIENT: Drain = Drain { wait_max: LONG };
+const AT_ONCE: Drain = Drain::within(Duration::ZERO);
+const PATIENT: Drain = Drain::within(LONG);
 
 #[test]
 fn closing_waits_for_the_leases_that_are_out() {
@@ -36,10 +36,10 @@ fn closing_waits_for_the_leases_that_are_out() {
 fn closing_that_runs_out_of_time_names_the_leases_and_hinders_nobody_afterwards() {
     let site = Site::new();
     let manager = manager();
-    let lease = manager.read(site.database()).unwrap();
+    let lease = manager.read(site.database()).unwrap().unbind();
     for report in [
         manager.close_all_connections(AT_ONCE),
-        manager.close_all_connections(Drain { wait_max: A_WHILE }),
+        manager.close_all_connections(Drain::within(A_WHILE)),
     ] {
         assert!(!report.is_complete());
         assert_eq!(report.still_out[0].leases.len(), 1);
@@ -82,7 +82,7 @@ fn closing_writes_lets_readers_be_unless_they_share_the_hold_of_a_writer() {
     assert_eq!(count(&reader), 0);
     drop(reader);
 
-    let writer = manager.write(site.database()).unwrap();
+    let writer = manager.write(site.database()).unwrap().unbind();
     let reader = manager.read(site.database()).unwrap();
     assert!(!manager.close_write_connections(AT_ONCE).is_complete(), "the writer is out");
     drop(writer);
@@ -124,7 +124,7 @@ fn a_writer_waits_while_writes_are_being_closed_and_is_served_afterwards() {
 fn a_waiter_whose_time_runs_out_while_all_is_being_closed_says_what_is_in_the_way() {
     let site = Site::new();
     let manager = manager_that_waits(A_WHILE);
-    let lease = manager.read(site.database()).unwrap();
+    let lease = manager.read(site.database()).unwrap().unbind();
     let closing = Running::begin({
         let manager = manager.clone();
         move || manager.close_all_connections(PATIENT)

@@ -24,17 +24,16 @@ fn a_database_that_a_lease_attached_is_let_go_of_with_the_lease() {
 }
 
 #[test]
-fn a_table_that_a_lease_made_in_the_host_is_not_there_for_the_next_one() {
+fn there_is_no_database_but_the_file_in_which_a_lease_could_leave_something() {
     let site = Site::new();
-    let manager = manager();
-    manager
-        .write(site.database())
-        .unwrap()
-        .execute_batch("CREATE TABLE memory.main.mine (a INTEGER)")
-        .unwrap();
-    let lease = manager.write(site.database()).unwrap();
-    assert!(lease.execute_batch("SELECT * FROM memory.main.mine").is_err());
-    assert_eq!(count(&lease), 0);
+    let lease = manager().write(site.database()).unwrap();
+    for place in ["memory.main", "system.main", "\"host of x\".main"] {
+        let refused = lease.execute_batch(&format!("CREATE TABLE {place}.mine (a INTEGER)"));
+        assert!(refused.is_err(), "{place}");
+    }
+    let databases = "SELECT string_agg(database_name) FROM duckdb_databases() WHERE NOT internal";
+    let databases: String = lease.query_row(databases, [], |row| row.get(0)).unwrap();
+    assert_eq!(databases, "x");
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use duckdb::Connection;
-use manager::{AccessMode, Error, ErrorClass, LeaseEvent, Manager, Observer};
+use manager::{AccessMode, Config, Drain, Error, ErrorClass, LeaseEvent, Manager, Observer};
 
 use crate::peer::Peer;
 use crate::support::{A_WHILE, Running, Site, config, count, insert, manager, manager_that_waits};
@@ -15,12 +16,12 @@ use crate::support::{A_WHILE, Running, Site, config, count, insert, manager, man
 fn a_returned_lease_leaves_no_transaction_table_setting_or_statement() {
     let site = Site::new();
     let manager = manager();
-    let beside = manager.write(site.database()).unwrap();
+    let beside = manager.write(site.database()).unwrap().unbind();
     // The hold of the file outlasts the first lease: nothing is gone only because the file was let go of.
-    let keeper = manager.read(site.database()).unwrap();
+    let keeper = manager.read(site.database()).unwrap().unbind();
     assert_eq!(count(&keeper), 0, "its snapshot begins with its first query");
     beside.execute_batch("CREATE TEMP TABLE mine (a BIGINT); PREPARE p AS SELECT 1").unwrap();
-    beside.execute_batch("BEGIN; INSERT INTO t VALUES (1); USE memory").unwrap();
+    beside.execute_batch("BEGIN; INSERT INTO t VALUES (1); USE x").unwrap();
     let refused = beside.execute_batch("SET threads = 7").unwrap_err();
     assert!(refused.to_string().contains("locked"), "{refused}");
     drop(beside);
@@ -33,6 +34,7 @@ fn a_returned_lease_leaves_no_transaction_table_setting_or_statement() {
     assert_eq!(count(&keeper), 0);
     drop((next, keeper));
     assert_eq!(count(&manager.read(site.database()).unwrap()), 1);
+    assert!(manager.close_all_connections(Drain::default()).is_complete());
     assert_eq!(site.names(), ["x.db", "x.db.gate"], "no log, no temporary file");
 }
 
@@ -50,7 +52,7 @@ fn a_read_lease_writes_neither_alone_nor_beside_a_writer() {
         }
     };
     refuses(&manager.read(site.database()).unwrap());
-    let writer = manager.write(site.database()).unwrap();
+    let writer = manager.write(site.database()).unwrap().unbind();
     refuses(&manager.read(site.database()).unwrap());
     assert_eq!(count(&writer), 0);
 }
@@ -59,9 +61,9 @@ fn a_read_lease_writes_neither_alone_nor_beside_a_writer() {
 fn a_read_lease_sees_one_snapshot_while_the_writer_commits() {
     let site = Site::new();
     let manager = manager();
-    let writer = manager.write(site.database()).unwrap();
+    let writer = manager.write(site.database()).unwrap().unbind();
     insert(&writer, 1);
-    let reader = manager.read(site.database()).unwrap();
+    let reader = manager.read(site.database()).unwrap().unbind();
     assert_eq!(count(&reader), 1);
     insert(&writer, 2);
     writer.execute_batch("UPDATE t SET a = 10").unwrap();
@@ -152,14 +154,14 @@ fn status_names_the_line_and_the_thread_that_took_a_lease() {
     assert_eq!(database.leases[0].thread, thread);
     drop(lease);
     assert_eq!(manager.status().leases_out(), 0);
-    assert_eq!(manager.status().databases[0].attachment, None);
+    assert_eq!(manager.status().databases[0].attachment, Some(AccessMode::ReadOnly), "it is kept");
 }
 
 #[test]
 fn a_wait_for_a_lease_of_the_same_thread_ends_and_names_it() {
     let site = Site::new();
     let manager = manager_that_waits(A_WHILE);
-    let _lease = manager.read(site.database()).unwrap();
+    let _lease = manager.read(site.database()).unwrap().unbind();
     let error = manager.write(site.database()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("this process's own lease") && text.contains("leases.rs:"), "{text}");
@@ -167,13 +169,13 @@ fn a_wait_for_a_lease_of_the_same_thread_ends_and_names_it() {
 }
 
 #[test]
-fn the_last_lease_that_returns_leaves_no_descriptor_and_no_lock() {
+fn the_last_lease_that_returns_leaves_no_descriptor_and_no_lock_where_nothing_is_kept() {
     let site = Site::new();
-    let manager = manager();
+    let manager = Manager::new(Config { idle_max: Duration::ZERO, ..config() }).unwrap();
     drop(manager.write(site.database()).unwrap());
     assert_eq!((descriptors(&site), locks(&site)), (0, 0));
     for _ in 0..3 {
-        let writer = manager.write(site.database()).unwrap();
+        let writer = manager.write(site.database()).unwrap().unbind();
         let reader = manager.read(site.database()).unwrap();
         let phase = manager.training_phase(site.database()).unwrap();
         insert(&writer, 1);

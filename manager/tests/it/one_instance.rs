@@ -26,7 +26,7 @@ fn a_second_manager_of_the_same_file_is_refused_while_the_first_lives() {
 fn a_clone_of_a_manager_is_the_same_manager() {
     let site = Site::new();
     let manager = manager();
-    let lease = manager.write(site.database()).unwrap();
+    let lease = manager.write(site.database()).unwrap().unbind();
     insert(&lease, 1);
     let reader = manager.clone().read(site.database()).unwrap();
     assert_eq!(count(&reader), 1, "it runs on the instance of the writer");
@@ -51,7 +51,7 @@ fn a_symbolic_link_and_a_relative_path_lead_to_the_same_leases() {
     let link = site.path("link.db");
     symlink(site.database(), &link).unwrap();
     let manager = manager_that_waits(A_WHILE);
-    let lease = manager.write(&link).unwrap();
+    let lease = manager.write(&link).unwrap().unbind();
     assert_eq!(lease.path(), fs::canonicalize(site.database()).unwrap());
     for same in [site.database(), relative(&site.database())] {
         assert_eq!(manager.read(&same).unwrap().path(), lease.path(), "{}", same.display());

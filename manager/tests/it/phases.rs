@@ -280,7 +280,7 @@ fn a_writer_is_refused_at_once_even_while_this_process_reads() {
     let site = Site::new();
     let manager = manager();
     let _phase = Peer::holding("evaluation", &site.database());
-    let _reader = manager.read(site.database()).unwrap();
+    let _reader = manager.read(site.database()).unwrap().unbind();
     let refused = manager.write(site.database()).unwrap_err();
     assert!(matches!(refused, Error::EvaluationIsOn { .. }), "{refused}");
 }

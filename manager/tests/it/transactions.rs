@@ -124,8 +124,12 @@ fn a_transaction_that_loses_a_race_is_rerun_as_a_whole() {
         tx.execute("INSERT INTO t VALUES (?)", [attempts])?;
         if attempts == 1 {
             // A read lease that steps out of its transaction: the only way to a second writer here.
-            let rival = manager.read(site.database())?;
-            rival.execute_batch("COMMIT; UPDATE u SET k = k + 10")?;
+            let (manager, path) = (manager.clone(), site.database());
+            let rival = Running::begin(move || {
+                let lease = manager.read(path).unwrap();
+                lease.execute_batch("COMMIT; UPDATE u SET k = k + 10").unwrap();
+            });
+            rival.finish();
         }
         tx.execute("UPDATE u SET k = k + 100", [])?;
         tx.query("SELECT k FROM u", [], |row| row.get::<_, i64>(0))

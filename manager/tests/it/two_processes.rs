@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use manager::{
-    AccessMode, AcquireOptions, AnyLease, Config, Error, LeaseEvent, Manager, Observer, Standing,
-    Wanted, WritesInEvaluation,
+    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, LeaseEvent, Manager, Observer,
+    Standing, Wanted, WritesInEvaluation,
 };
 
 use crate::peer::Peer;
@@ -178,7 +178,10 @@ fn threads_that_pass_the_file_on_among_themselves_let_another_process_in() {
 }
 
 fn wait(milliseconds: u64) -> AcquireOptions {
-    AcquireOptions { wait_max: Some(Duration::from_millis(milliseconds)) }
+    AcquireOptions {
+        wait_max: Some(Duration::from_millis(milliseconds)),
+        ..AcquireOptions::default()
+    }
 }
 
 /// Counts the attempts that failed because the file was held without the gate.
@@ -246,6 +249,7 @@ fn a_gate_file_that_is_deleted_while_unused_is_made_anew() {
     let gate = manager::gate_path(&site.database());
     let manager = manager();
     drop(manager.write(site.database()).unwrap());
+    assert!(manager.close_all_connections(Drain::default()).is_complete());
     fs::remove_file(&gate).unwrap();
     let lease = manager.write(site.database()).unwrap();
     assert!(gate.exists());
