@@ -45,9 +45,9 @@
 //! when its idle limit is over. Where there is no gate file and none can be made (a read-only folder), a reader
 //! relies on DuckDB's own lock and keeps nothing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl GateFile {
     /// Opens the gate of a database if there is one, without writing to it.
     pub(crate) fn open_existing(database: &Path) -> Result<Option<Self>, Refusal> {
         let path = path_of(database);
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let opened = open_regular(OpenOptions::new().read(true), &path);
         let mapped = opened.and_then(|file| {
             check_header(&file)?;
             Ok((map(&file, false)?, file))
@@ -234,8 +234,8 @@ fn map(file: &File, is_writable: bool) -> io::Result<Arc<SharedPage>> {
 
 fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
-    let file = match options.open(path) {
+    options.read(true).write(true);
+    let file = match open_regular(&mut options, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create(&mut options, path, database)?
         }
@@ -249,21 +249,44 @@ fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
 }
 
 fn create(options: &mut OpenOptions, path: &Path, database: &Path) -> io::Result<File> {
-    let permissions = fs::metadata(database).map(|metadata| metadata.mode() & 0o666);
-    let mode = *permissions.as_ref().unwrap_or(&0o666);
+    let database = fs::metadata(database).ok();
+    let mode = database.as_ref().map_or(0o666, |database| database.mode() & 0o666);
     match options.create_new(true).mode(mode).open(path) {
         Ok(file) => {
-            if permissions.is_ok() {
-                // The umask may have taken bits that the database has.
-                file.set_permissions(fs::Permissions::from_mode(mode))?;
+            if let Some(database) = database {
+                share(&file, &database)?;
             }
             Ok(file)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.create_new(false).open(path)
+            open_regular(options.create_new(false), path)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Opens a file, and neither follows a symbolic link nor waits at a pipe.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let refused = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(refused("it is a symbolic link, which is not followed; remove it"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Err(refused(NO_FILE)),
+        opened => opened?,
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(refused(NO_FILE)) }
+}
+
+const NO_FILE: &str = "it is not a regular file; move it away";
+
+/// Lets everybody use a new gate who may use its database: it belongs to the same user and group, where this process
+/// may give it away, and has the same permissions, of which the umask may have taken some.
+fn share(gate: &File, database: &Metadata) -> io::Result<()> {
+    let (user, group) = (Some(database.uid()), Some(database.gid()));
+    // Only root gives a file to another user, and others give it to their own groups only. Who cannot keeps it.
+    let _ = fchown(gate, user, group).or_else(|_| fchown(gate, None, group));
+    gate.set_permissions(Permissions::from_mode(database.mode() & 0o666))
 }
 
 /// Writes the first page of a file whose maker has not come to it yet, or was killed there. Any other file is refused:

@@ -2,13 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use manager::{Error, ErrorClass};
 
-use crate::peer::{self, Peer};
+use crate::peer::AnotherUser;
 use crate::support::{Site, count, make_database, manager};
 
 /// Reads and writes fail with this class, name the file and what to do, and leave the folder as it is.
@@ -176,32 +174,6 @@ fn a_gate_that_may_not_be_used_is_named() {
             "{role}: {line}"
         );
         assert!(line.contains("have to be writable"), "{role}: {line}");
-    }
-}
-
-/// Somebody whom permissions bind: root may read and write everything, so root runs the program as another user.
-struct AnotherUser {
-    /// The program of the peers, where that user can run it.
-    program: PathBuf,
-}
-
-impl AnotherUser {
-    fn beside(site: &Site) -> Self {
-        let program = site.path("peer");
-        // Not by `fs::copy`: a child that is forked meanwhile would have the copy open for writing, and a file that
-        // is open for writing cannot be run.
-        let copied = Command::new("cp").arg(peer::program()).arg(&program).status().unwrap();
-        assert!(copied.success());
-        fs::set_permissions(site.folder(), Permissions::from_mode(0o777)).unwrap();
-        Self { program }
-    }
-
-    fn runs(&self, role: &str, database: &Path) -> Peer {
-        let mut command = Command::new(&self.program);
-        if rustix::process::geteuid().is_root() {
-            command.uid(65_534).gid(65_534);
-        }
-        Peer::run(command.arg(role).arg(database))
     }
 }
 

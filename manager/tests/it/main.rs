@@ -16,6 +16,7 @@ mod one_instance;
 mod outside;
 mod peer;
 mod phases;
+mod stale;
 mod store;
 mod support;
 mod transactions;

@@ -1,12 +1,15 @@
 //! Other processes: children that run `examples/peer.rs`.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support::{A_WHILE, LONG, sleeps_for_a_lock};
+use crate::support::{A_WHILE, LONG, Site, sleeps_for_a_lock};
 
 /// A child process at the gate. Killed and reaped when it is dropped.
 pub(crate) struct Peer {
@@ -124,4 +127,34 @@ pub(crate) fn program() -> PathBuf {
         program.display()
     );
     program
+}
+
+/// Somebody whom permissions bind: root may read and write everything, so root runs the program as another user.
+pub(crate) struct AnotherUser {
+    /// The program of the peers, where that user can run it.
+    program: PathBuf,
+}
+
+impl AnotherUser {
+    /// The user and the group, where this process is root.
+    pub(crate) const ID: u32 = 65_534;
+
+    /// With the program where that user can run it, in the folder of the test.
+    pub(crate) fn beside(site: &Site) -> Self {
+        let copy = site.path("peer");
+        // Not by `fs::copy`: a child that is forked meanwhile would have the copy open for writing, and a file that
+        // is open for writing cannot be run.
+        let copied = Command::new("cp").arg(program()).arg(&copy).status().unwrap();
+        assert!(copied.success());
+        std::fs::set_permissions(site.folder(), Permissions::from_mode(0o777)).unwrap();
+        Self { program: copy }
+    }
+
+    pub(crate) fn runs(&self, role: &str, database: &Path) -> Peer {
+        let mut command = Command::new(&self.program);
+        if rustix::process::geteuid().is_root() {
+            command.uid(Self::ID).gid(Self::ID);
+        }
+        Peer::run(command.arg(role).arg(database))
+    }
 }
