@@ -17,6 +17,7 @@ mod outside;
 mod peer;
 mod phases;
 mod stale;
+mod stopped;
 mod store;
 mod support;
 mod transactions;

@@ -9,7 +9,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use crate::support::{A_WHILE, LONG, Site, sleeps_for_a_lock};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{A_WHILE, LONG, Site, eventually, sleeps_for_a_lock};
 
 /// A child process at the gate. Killed and reaped when it is dropped.
 pub(crate) struct Peer {
@@ -102,6 +104,24 @@ impl Peer {
     /// Lets it have no more orders.
     pub(crate) fn end_input(&mut self) {
         self.input = None;
+    }
+
+    /// Stops it where it is, with SIGSTOP, and waits until all its threads stand still.
+    pub(crate) fn stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        eventually("the process stands still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+            threads.map(Result::unwrap).all(|thread| {
+                // proc(5): the state comes behind the command, which is in parentheses.
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+                stat.rsplit_once(") ").unwrap().1.starts_with('T')
+            })
+        });
+    }
+
+    /// Continues it, with SIGCONT.
+    pub(crate) fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
     /// Ends it with SIGKILL.
