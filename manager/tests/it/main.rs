@@ -11,6 +11,7 @@ mod closing;
 mod creation;
 mod escapes;
 mod full_disk;
+mod kills;
 mod leases;
 mod one_instance;
 mod outside;

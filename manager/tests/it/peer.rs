@@ -137,13 +137,18 @@ impl Drop for Peer {
     }
 }
 
-/// The program, as cargo puts it: `<target>/release/examples/peer` for `<target>/release/deps/it-…`.
+/// The program of the peers.
 pub(crate) fn program() -> PathBuf {
+    example("peer")
+}
+
+/// An example, as cargo puts it: `<target>/release/examples/<name>` for `<target>/release/deps/it-…`.
+pub(crate) fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    let program = this.parent().and_then(Path::parent).unwrap().join("examples/peer");
+    let program = this.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     assert!(
         program.exists(),
-        "{} is missing; build it with `cargo build --release -p manager --example peer`",
+        "{} is missing; build it with `cargo build --release -p manager --example {name}`",
         program.display()
     );
     program
