@@ -10,6 +10,7 @@ mod bad_input;
 mod closing;
 mod creation;
 mod escapes;
+mod foreign_python;
 mod full_disk;
 mod kills;
 mod leases;
