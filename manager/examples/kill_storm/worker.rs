@@ -277,7 +277,7 @@ impl Worker {
 
     fn close(&mut self) -> Outcome {
         self.say(&Line::Closes)?;
-        let report = self.manager.close_all_connections(Drain { wait_max: Duration::from_secs(5) });
+        let report = self.manager.close_all_connections(Drain::within(Duration::from_secs(5)));
         if !report.is_complete() {
             return Err(format!("closing left leases: {report:?}").into());
         }

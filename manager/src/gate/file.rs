@@ -117,11 +117,15 @@ impl GateFile {
         let path = path_of(database);
         let opened = open_regular(OpenOptions::new().read(true), &path);
         let mapped = opened.and_then(|file| {
+            if file.metadata()?.len() < PAGE_BYTES as u64 {
+                return Ok(None); // nobody has been at it yet
+            }
             check_header(&file)?;
-            Ok((map(&file, false)?, file))
+            Ok(Some((map(&file, false)?, file)))
         });
         match mapped {
-            Ok((page, file)) => Ok(Some(Self { path, file, page, is_writable: false })),
+            Ok(Some((page, file))) => Ok(Some(Self { path, file, page, is_writable: false })),
+            Ok(None) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
         }

@@ -5,6 +5,9 @@
 //! same process is not refused. [`harden`] turns the lock into an open file description lock on the very descriptor that
 //! DuckDB has: it ends with that descriptor and with nothing else, and it keeps other openers of this process out, too.
 //!
+//! The first byte stays under a POSIX lock, because the kernel tells others who has those, and not who has the new kind:
+//! `Conflicting lock is held in train.py (PID 4711)` instead of `PID -1`. If it is dropped, only the name is lost.
+//!
 //! This relies on DuckDB setting its lock once, when it opens the file (true of 1.5.5; `tests/it/lock_protection.rs`
 //! fails when it no longer is).
 
@@ -58,8 +61,8 @@ pub(crate) fn is_open_on(descriptor: RawFd, id: FileId) -> bool {
 /// moment in which the file is not locked at all. Returns whether it is had: a reader of another process can have come
 /// in between, where the exclusive lock passes through a shared one, and then the file has to be let go of.
 pub(crate) fn harden(descriptor: RawFd, mode: AccessMode) -> io::Result<bool> {
-    let posix = |kind| set(descriptor, libc::F_SETLK, kind);
-    let own = |kind| set(descriptor, libc::F_OFD_SETLK, kind);
+    let posix = |bytes, kind| set(descriptor, libc::F_SETLK, bytes, kind);
+    let own = |kind| set(descriptor, libc::F_OFD_SETLK, Bytes::Rest, kind);
     // DuckDB leaves this flag out where it only reads, and the lock would go on in every program that is started.
     // SAFETY: sets a flag of a descriptor by its number; nothing in memory is touched.
     if unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
@@ -68,10 +71,11 @@ pub(crate) fn harden(descriptor: RawFd, mode: AccessMode) -> io::Result<bool> {
     match mode {
         AccessMode::ReadOnly => own(libc::F_RDLCK),
         // The two kinds of lock exclude each other as if they were of two processes, but for shared ones.
-        AccessMode::ReadWrite => Ok(posix(libc::F_RDLCK)?
+        AccessMode::ReadWrite => Ok(posix(Bytes::All, libc::F_RDLCK)?
             && own(libc::F_RDLCK)?
-            && posix(libc::F_UNLCK)?
-            && own(libc::F_WRLCK)?),
+            && posix(Bytes::Rest, libc::F_UNLCK)?
+            && own(libc::F_WRLCK)?
+            && posix(Bytes::First, libc::F_WRLCK)?),
     }
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn blocker(database: &Path, mode: AccessMode) -> io::Result<Option<Bl
         AccessMode::ReadOnly => libc::F_RDLCK,
         AccessMode::ReadWrite => libc::F_WRLCK,
     };
-    let mut request = whole_file(kind);
+    let mut request = Bytes::All.request(kind);
     control(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_OFD_GETLK, &mut request)?;
     if i32::from(request.l_type) == libc::F_UNLCK {
         return Ok(None);
@@ -105,8 +109,8 @@ pub(crate) enum Blocker {
 }
 
 /// Returns whether the lock is had.
-fn set(descriptor: RawFd, command: i32, kind: i32) -> io::Result<bool> {
-    match control(descriptor, command, &mut whole_file(kind)) {
+fn set(descriptor: RawFd, command: i32, bytes: Bytes, kind: i32) -> io::Result<bool> {
+    match control(descriptor, command, &mut bytes.request(kind)) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
             Ok(false)
@@ -115,14 +119,29 @@ fn set(descriptor: RawFd, command: i32, kind: i32) -> io::Result<bool> {
     }
 }
 
-/// The request that DuckDB makes: all bytes.
-fn whole_file(kind: i32) -> libc::flock {
-    libc::flock {
-        l_type: kind as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
+/// Which bytes of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes {
+    /// As DuckDB asks for: who has a part of them keeps everybody else out.
+    All,
+    First,
+    Rest,
+}
+
+impl Bytes {
+    fn request(self, kind: i32) -> libc::flock {
+        let (start, length) = match self {
+            Self::All => (0, 0), // a length of 0 reaches to the end of all files
+            Self::First => (0, 1),
+            Self::Rest => (1, 0),
+        };
+        libc::flock {
+            l_type: kind as i16,
+            l_whence: libc::SEEK_SET as i16,
+            l_start: start,
+            l_len: length,
+            l_pid: 0,
+        }
     }
 }
 
@@ -166,20 +185,20 @@ mod tests {
     fn a_hardened_lock_survives_the_close_of_another_descriptor() {
         let (file, _) = file();
         let duckdb = open(file.path());
-        assert!(set(duckdb.as_raw_fd(), libc::F_SETLK, libc::F_WRLCK).unwrap());
+        assert!(set(duckdb.as_raw_fd(), libc::F_SETLK, Bytes::All, libc::F_WRLCK).unwrap());
         assert!(harden(duckdb.as_raw_fd(), AccessMode::ReadWrite).unwrap());
         drop(open(file.path())); // which would drop a POSIX lock
         let other = open(file.path());
-        assert!(!set(other.as_raw_fd(), libc::F_OFD_SETLK, libc::F_RDLCK).unwrap());
+        assert!(!set(other.as_raw_fd(), libc::F_OFD_SETLK, Bytes::All, libc::F_RDLCK).unwrap());
         drop(duckdb);
-        assert!(set(other.as_raw_fd(), libc::F_OFD_SETLK, libc::F_WRLCK).unwrap());
+        assert!(set(other.as_raw_fd(), libc::F_OFD_SETLK, Bytes::All, libc::F_WRLCK).unwrap());
     }
 
     #[test]
     fn a_lock_of_this_process_is_found_and_kept() {
         let (file, _) = file();
         let plain = open(file.path());
-        assert!(set(plain.as_raw_fd(), libc::F_SETLK, libc::F_WRLCK).unwrap());
+        assert!(set(plain.as_raw_fd(), libc::F_SETLK, Bytes::All, libc::F_WRLCK).unwrap());
         for _ in 0..2 {
             let found = blocker(file.path(), AccessMode::ReadWrite).unwrap();
             assert_eq!(found, Some(Blocker::ThisProcess), "looking did not drop it");
@@ -190,7 +209,7 @@ mod tests {
     fn readers_are_in_the_way_of_a_writer_only() {
         let (file, _) = file();
         let reader = open(file.path());
-        assert!(set(reader.as_raw_fd(), libc::F_OFD_SETLK, libc::F_RDLCK).unwrap());
+        assert!(set(reader.as_raw_fd(), libc::F_OFD_SETLK, Bytes::All, libc::F_RDLCK).unwrap());
         assert_eq!(blocker(file.path(), AccessMode::ReadOnly).unwrap(), None);
         let found = blocker(file.path(), AccessMode::ReadWrite).unwrap();
         assert_eq!(found, Some(Blocker::Other { pid: None }), "an OFD lock names nobody");

@@ -291,7 +291,7 @@ fn python_is_refused_while_a_lease_is_out_and_let_in_when_all_is_closed() {
     refused("read");
     insert(&lease, 2);
     drop(lease);
-    assert!(manager.close_all_connections(Drain { wait_max: LONG }).is_complete());
+    assert!(manager.close_all_connections(Drain::within(LONG)).is_complete());
     let lease = manager.read(site.database()).unwrap();
     refused("write");
     let mut beside = python.holding("read", &site.database());
@@ -300,7 +300,7 @@ fn python_is_refused_while_a_lease_is_out_and_let_in_when_all_is_closed() {
     assert_eq!(count(&lease), 2, "the lock of the lease is not lost by it");
     refused("write");
     drop(lease);
-    assert!(manager.close_all_connections(Drain { wait_max: LONG }).is_complete());
+    assert!(manager.close_all_connections(Drain::within(LONG)).is_complete());
     let mut alone = python.holding("write", &site.database());
     alone.insert(3..4);
     alone.release();
