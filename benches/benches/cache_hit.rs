@@ -18,10 +18,10 @@
 //! memory that spares it this is not built yet; the hash map shows how much there is to gain.
 
 use std::collections::HashMap;
-use std::hint::black_box;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use benches::latencies::Average;
 use benches::workload::{self, ARTEFACTS, Artefact, BATCH};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
@@ -120,21 +120,12 @@ impl<'a> Group<'a> {
     }
 
     fn bench<T>(&mut self, name: &'static str, mut call: impl FnMut() -> T) {
-        let (mut calls, mut taken) = (0, Duration::ZERO);
+        let mut average = Average::default();
         self.criterion.bench_function(name, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let begin = Instant::now();
-                for _ in 0..iterations {
-                    black_box(call());
-                }
-                let elapsed = begin.elapsed();
-                (calls, taken) = (calls + iterations, taken + elapsed);
-                elapsed
-            });
+            bencher.iter_custom(|iterations| average.sample(iterations, &mut call));
         });
-        if calls > 0 {
-            self.rates.push((name, (calls * self.keys as u64) as f64 / taken.as_secs_f64()));
-        }
+        let rate = average.seconds().map(|seconds| (name, self.keys as f64 / seconds));
+        self.rates.extend(rate);
     }
 
     /// Ends the group; returns its lines of the table.

@@ -1,13 +1,16 @@
-//! What the benches share: a workload that is the same in every run, a peer process, latencies with a tail.
+//! What the benches share.
 //!
 //! ```console
-//! $ cargo bench                               # both, about 70 seconds once built
+//! $ cargo bench                               # all, under four minutes once built
 //! $ cargo bench --bench retry_latency         # one of them
 //! $ cargo bench --bench cache_hit -- 158      # the part of it whose names contain `158`
+//! $ cargo bench -- --quick                    # all, in less time and less sure
 //! ```
 //!
-//! | bench | what one figure is |
+//! | bench | what its figures are |
 //! |---|---|
+//! | `contention` | durable one-row writes from 4 and 6 processes that all write without pause |
+//! | `hand_over` | the wait for a file that another process keeps idle, and behind others who use it without pause |
 //! | `retry_latency` | the time to get one durable row into a file while another process does the same without pause |
 //! | `cache_hit` | how many artefacts one thread finds per second in 10,000, one by one and 158 at a time |
 //!
@@ -15,15 +18,25 @@
 //! of its own: Criterion times whole samples and so has no tail, and it sets nothing in proportion. Criterion
 //! stores its figures under the target folder, the databases lie there too, and all of DuckDB runs on one thread.
 //!
+//! Inside: [`policy`] is how a process gets hold of a file, [`row`] what it stores there, [`peer`] another process and
+//! [`crew`] several of them at work, [`workload`] artefacts and who asks for which, [`latencies`] times with a tail,
+//! [`figure`] a figure beside what it should be, [`arguments`] the command line where Criterion does not read it.
+//!
 //! # How far to trust them
 //!
-//! Compare within one run only, and see that nothing else runs, or writes to the disk: `retry_latency` is
-//! checkpoints and fsyncs, and with compilers beside it each of its figures has come out up to seven times as high,
-//! those of `cache_hit` twice. Writers that poll are luck in any case, as one starves the other for seconds.
+//! Compare within one run only, and see that nothing else runs, or writes to the disk: `contention`, `hand_over` and
+//! `retry_latency` are checkpoints and fsyncs, and with compilers beside it each figure of the last has come out up to
+//! seven times as high, those of `cache_hit` twice. Writers that poll are luck in any case, as one starves the other
+//! for seconds.
 //!
 //! No figure here passes or fails anything. Criterion's lines about a *change* since the last run are for people
 //! who have changed one thing and watch the machine.
 
+pub mod arguments;
+pub mod crew;
+pub mod figure;
 pub mod latencies;
 pub mod peer;
+pub mod policy;
+pub mod row;
 pub mod workload;
