@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `contention` | durable one-row writes from 4 and 6 processes that all write without pause |
 //! | `hand_over` | the wait for a file that another process keeps idle, and behind others who use it without pause |
+//! | `lease` | a lease taken and returned inside one process, when nobody else wants the file |
 //! | `retry_latency` | the time to get one durable row into a file while another process does the same without pause |
 //! | `cache_hit` | how many artefacts one thread finds per second in 10,000, one by one and 158 at a time |
 //!
