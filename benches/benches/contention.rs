@@ -1,7 +1,8 @@
 //! Contention: durable one-row writes from 4 and from 6 processes that all write without pause.
 //!
-//! The policies are those of [`benches::policy`]. Each starts with a fresh file and works for 5 seconds, the floor for
-//! 3 and in one process, beside either number of processes; each process gets hold of the file, stores one row
+//! The policies are those of [`benches::policy`]. They take turns in four rounds, so that what disturbs the machine for a
+//! while disturbs all of them. In each round a policy starts with a fresh file and works for 2 seconds, the floor for one
+//! and in one process, beside either number of processes; each process gets hold of the file, stores one row
 //! durably, lets go of the file, and begins anew at once.
 //!
 //! | column | what it is |
@@ -19,7 +20,7 @@
 //! twice is a panic.
 //!
 //! ```console
-//! $ cargo bench --bench contention                    # about a minute
+//! $ cargo bench --bench contention                    # about 100 seconds
 //! $ cargo bench --bench contention -- 6/managed       # the part of it whose names contain this
 //! ```
 
@@ -35,8 +36,10 @@ use benches::policy::{Policy, WAIT_MAX};
 use benches::row;
 
 const PROCESSES: [u8; 2] = [4, 6];
-const LENGTH: Duration = Duration::from_secs(5);
-const LENGTH_OF_FLOOR: Duration = Duration::from_secs(3);
+const ROUNDS: u32 = 4;
+/// Of one policy in one round.
+const LENGTH: Duration = Duration::from_secs(2);
+const LENGTH_OF_FLOOR: Duration = Duration::from_secs(1);
 
 /// What one policy came to.
 struct Figures {
@@ -83,13 +86,16 @@ impl Figures {
     }
 }
 
-/// One policy on a fresh file.
-fn measure(policy: Policy, processes: u8, arguments: &Arguments, folder: &Path) -> Figures {
+/// One policy on a fresh file, for one round. Adds what each process did to what it did before.
+fn measure(cell: &mut Cell, arguments: &Arguments, folder: &Path) {
+    let Cell { processes, policy, outcomes: all, rounds } = cell;
+    let (processes, policy) = (*processes, *policy);
     let (crew, length) = match policy {
         Policy::Kept => (1, LENGTH_OF_FLOOR),
         _ => (processes, LENGTH),
     };
-    let database = folder.join(format!("{processes}-{}.duckdb", policy as u8));
+    let database = folder.join(format!("{processes}-{}-{rounds}.duckdb", policy as u8));
+    *rounds += 1;
     row::create(&database, 0);
     let outcomes = Crew::start(policy.name(), &database, crew).and_then(|mut crew| {
         crew.begin(arguments.length(length))?;
@@ -99,7 +105,16 @@ fn measure(policy: Policy, processes: u8, arguments: &Arguments, folder: &Path) 
     for (writer, outcome) in (0..).zip(&outcomes) {
         row::assert_stored(&database, writer, outcome.operations + 1); // the first of all starts DuckDB
     }
-    Figures::new(policy, processes, &outcomes)
+    all.resize_with(outcomes.len(), Outcome::default);
+    all.iter_mut().zip(&outcomes).for_each(|(all, outcome)| all.merge(outcome));
+}
+
+/// One policy beside so many processes, over all rounds.
+struct Cell {
+    processes: u8,
+    policy: Policy,
+    outcomes: Vec<Outcome>,
+    rounds: u32,
 }
 
 /// A process among those that write.
@@ -154,19 +169,25 @@ fn main() {
     let arguments = Arguments::of_process();
     let folder =
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target can be written");
-    let mut all = Vec::new();
-    for (processes, policy) in
-        PROCESSES.into_iter().flat_map(|processes| Policy::ALL.map(|policy| (processes, policy)))
-    {
+    let selected = |processes: u8, policy: Policy| {
         let name = format!("contention/{processes}/{}", policy.name());
-        if arguments.selects(&name) {
-            println!("{name}");
-            all.push(measure(policy, processes, &arguments, folder.path()));
-        }
-    }
-    if all.is_empty() {
+        let cell = Cell { processes, policy, outcomes: Vec::new(), rounds: 0 };
+        arguments.selects(&name).then_some(cell)
+    };
+    let mut cells: Vec<Cell> = PROCESSES
+        .into_iter()
+        .flat_map(|processes| Policy::ALL.map(|policy| selected(processes, policy)))
+        .flatten()
+        .collect();
+    if cells.is_empty() {
         return;
     }
+    for round in 1..=ROUNDS {
+        println!("contention, round {round} of {ROUNDS}");
+        cells.iter_mut().for_each(|cell| measure(cell, &arguments, folder.path()));
+    }
+    let figures = |cell: &Cell| Figures::new(cell.policy, cell.processes, &cell.outcomes);
+    let all: Vec<Figures> = cells.iter().map(figures).collect();
     println!("\ndurable one-row writes without pause; no acknowledged row was lost");
     println!(
         "processes  {:<27} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}   rows of one",

@@ -93,11 +93,11 @@ fn leases(group: &mut Group<'_>, folder: &Path) {
     let database = file("write.duckdb");
     group.bench(write, || manager.write(&database).expect("nobody else wants it"));
     let database = file("read.duckdb");
-    let holder = manager.read(&database).expect("nobody else wants it");
+    let holder = manager.read(&database).expect("nobody else wants it").unbind();
     group.bench(read, || manager.read(&database).expect("readers share"));
     drop(holder);
     let database = file("beside.duckdb");
-    let holder = manager.write(&database).expect("nobody else wants it");
+    let holder = manager.write(&database).expect("nobody else wants it").unbind();
     group.bench(beside, || manager.read(&database).expect("one's own writer is shared"));
     drop(holder);
     policy::close(&manager);

@@ -44,6 +44,13 @@ impl Outcome {
         self.operations += u64::from(matches!(wait, Wait::Over(_)));
     }
 
+    /// Adds what the same process did in another round.
+    pub fn merge(&mut self, other: &Self) {
+        self.operations += other.operations;
+        self.elapsed += other.elapsed;
+        self.waits.merge(&other.waits);
+    }
+
     /// Operations per second.
     pub fn rate(&self) -> f64 {
         self.operations as f64 / self.elapsed.as_secs_f64()

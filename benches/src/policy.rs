@@ -130,7 +130,7 @@ pub fn manager() -> Manager {
 
 /// Lets go of every file that the manager keeps from one lease to the next. No lease may be out.
 pub fn close(manager: &Manager) {
-    let report = manager.close_all_connections(Drain { wait_max: WAIT_MAX });
+    let report = manager.close_all_connections(Drain::within(WAIT_MAX));
     assert!(report.is_complete(), "no lease is out: {report:?}");
 }
 
@@ -234,7 +234,7 @@ fn open_when_free(path: &Path, mode: AccessMode, mut pauses: Pauses) -> Option<C
 
 /// The pauses between the attempts of one wait, the last cut to end when it is given up.
 enum Pauses {
-    FullJitter(Backoff),
+    FullJitter(Backoff<'static>),
     Growing(Growing, Instant),
 }
 

@@ -235,7 +235,7 @@ impl Attachment {
         let pressed = held.pressed_since.get_or_insert_with(clock::now).elapsed();
         let hold_max = self.context.config.hold_max;
         let behind_writers = held.mode == AccessMode::ReadWrite && gate.is_wanted_by_reader();
-        let serves_for = if behind_writers { hold_max / 4 } else { hold_max };
+        let serves_for = if behind_writers { hold_max / 8 } else { hold_max };
         let rest = serves_for.saturating_sub(held.since.elapsed());
         if rest.is_zero() || held.lingers {
             Demand::Due { pressed }

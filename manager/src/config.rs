@@ -98,9 +98,9 @@ settings! {
         /// Default: `30s`. Bounds: from `0s` to `100years`.
         pub wait_max: Duration = Duration::from_secs(30), within Duration::ZERO..=HUNDRED_YEARS;
 
-        /// How long this process serves its own threads on one hold of the file once another process waits; when one
-        /// waits that wants the other mode, a quarter of it. Longer amortises a hand-over over more leases, shorter
-        /// lets others in sooner.
+        /// How long this process serves its own threads on one hold of the file once another process waits; while it
+        /// writes and one waits to read, an eighth of it. Longer amortises a hand-over over more leases, shorter lets
+        /// others in sooner.
         ///
         /// Default: `20ms`. Bounds: from `0s` to `10s`.
         pub hold_max: Duration = Duration::from_millis(20), within Duration::ZERO..=TEN_SECONDS;

@@ -103,7 +103,7 @@ impl Observer for Recording {
                 },
                 waited_ns: as_ns(waited),
             },
-            LeaseEvent::Returned { number } => What::LeaseReturned { lease: number },
+            LeaseEvent::Returned { number, .. } => What::LeaseReturned { lease: number },
             LeaseEvent::HeldOutside { text } => What::Conflict { message: text.to_owned() },
             LeaseEvent::Paused { attempt, pause } => {
                 What::Retry { attempt, pause_ns: as_ns(pause) }
