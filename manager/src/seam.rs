@@ -3,6 +3,9 @@
 //! Everything above imports these and nothing of the kind from `std` or elsewhere, so that loom and the harness can
 //! put their own in.
 
+// Without the engine only the gate uses it.
+#![cfg_attr(not(feature = "engine"), allow(dead_code))]
+
 pub(crate) mod clock;
 #[cfg(feature = "engine")]
 pub(crate) mod database_lock;

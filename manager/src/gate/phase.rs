@@ -62,11 +62,12 @@ impl PhaseHold {
                 gate.page().ring();
                 gate.lock(other, Share::Exclusive, patience)?;
             }
-            before()?;
-            gate.lock(own, Share::Shared, patience)?;
-            gate.unlock(other)?;
-            gate.unlock(byte::PHASE_TURNSTILE)?;
+            // After the last wait: whoever is at a gate that was deleted meanwhile keeps nobody out of the other phase.
             if gate.is_current()? {
+                before()?;
+                gate.lock(own, Share::Shared, patience)?; // nobody has it: that would take the turnstile
+                gate.unlock(other)?;
+                gate.unlock(byte::PHASE_TURNSTILE)?;
                 gate.confirm(slot.as_ref(), &mut holder)?;
                 return Ok(Self { gate });
             }

@@ -1,10 +1,10 @@
 //! How long a wait may last: until a deadline, or until somebody cancels it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use super::sync::{AtomicBool, Mutex};
 
 /// Ends waits from another thread. Cheap to clone; the clones are one.
 ///
@@ -24,8 +24,10 @@ pub struct Cancel(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     cancelled: AtomicBool,
-    wakers: Mutex<Vec<(u64, Box<dyn Fn() + Send>)>>,
+    wakers: Mutex<Vec<(u64, Wake)>>,
 }
+
+type Wake = Box<dyn Fn() + Send>;
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

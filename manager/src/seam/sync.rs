@@ -1,6 +1,7 @@
-//! Mutex and condition variable. The loom models of `tests/gate_models.rs` bring their own file of
-//! this shape; nothing else in the gate differs between the two builds.
+//! Mutex, condition variable, flag. The loom models of `tests/gate_models.rs` and `tests/process_models.rs` bring their
+//! own file of this shape; of what waits inside a process nothing else differs between the two builds.
 
+pub(crate) use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};

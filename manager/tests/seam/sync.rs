@@ -1,5 +1,6 @@
-//! loom's mutex and condition variable in the shape of `src/seam/sync.rs`.
+//! loom's mutex, condition variable and flag in the shape of `src/seam/sync.rs`.
 
+pub(crate) use loom::sync::atomic::AtomicBool;
 use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::sync::Mutex::new(value))
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard(Some(self.0.lock().unwrap()))
     }

@@ -177,9 +177,8 @@ impl World {
             (Some(ReadOnly), ReadOnly) => !self.yielding,
             (Some(ReadWrite), _) => !self.yielding && !writes,
         };
-        if ahead || changing || all || (writes && mode == ReadWrite) {
-            Turn::Wait
-        } else if serves && is_full {
+        let held_back = all || (writes && mode == ReadWrite);
+        if ahead || changing || held_back || (serves && is_full) {
             Turn::Wait
         } else if serves {
             Turn::Granted
