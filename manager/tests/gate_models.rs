@@ -10,7 +10,7 @@
 //! lock under which it asked for its turn, as in the crate. It meets the other threads at every point before and after.
 //!
 //! Budget: [`PREEMPTIONS`] preemptions in one execution, a minute for each model. Measured one after the other on two
-//! busy cores: 20 models, 109,489 executions, 9 s in a release build. Each model says how many executions it had then,
+//! busy cores: 22 models, 109,494 executions, 7 s in a release build. Each model says how many executions it had then,
 //! and fails if it has fewer than half of them. A thread that nobody wakes fails its model with `deadlock`.
 //!
 //! ```console
@@ -26,6 +26,7 @@ mod seam {
 
 mod model {
     pub(crate) mod explore;
+    pub(crate) mod process;
 }
 
 #[path = "../src/gate"]
@@ -37,247 +38,16 @@ mod gate {
 
 use std::sync::Arc;
 
-use gate::queue::Queue;
-use gate::state::{Afterwards, DrainTurn, Drained, Limits, Turn};
+use gate::state::{Drained, Limits};
 use loom::thread;
 use manager::AccessMode::{self, ReadOnly, ReadWrite};
 use model::explore::{self, Budget};
+use model::process::{Process, patient};
 use seam::patience::{Cancel, Patience};
-use seam::sync::{Condvar, Mutex, never, passed};
+use seam::sync::{Mutex, never};
 
 /// The most preemptions in one execution; most races need one or two.
 const PREEMPTIONS: usize = 3;
-
-/// One process with one database, as `database.rs` has it.
-struct Process {
-    limits: Limits,
-    queue: Queue,
-    file: Mutex<File>,
-    /// Whether a thread that others wait for has got what it came for, and what tells them.
-    is_done: Mutex<bool>,
-    done: Condvar,
-    cancel: Cancel,
-}
-
-/// The file and what this process does with it.
-#[derive(Debug, Default)]
-struct File {
-    hold: Option<AccessMode>,
-    readers: u32,
-    writers: u32,
-    /// Another process waits for a hold to end.
-    is_wanted: bool,
-}
-
-impl File {
-    fn change(&mut self, from: Option<AccessMode>, to: Option<AccessMode>) {
-        assert!(self.hold == from, "the hold is the one to be changed: {self:?}");
-        assert!(self.readers + self.writers == 0, "I2: nothing is out while it changes: {self:?}");
-        self.hold = to;
-        self.is_wanted = false; // whoever waited at the turnstile had it in between
-    }
-
-    fn take_lease(&mut self, mode: AccessMode) {
-        match mode {
-            ReadOnly => self.readers += 1,
-            ReadWrite => self.writers += 1,
-        }
-        assert!(self.hold.is_some(), "I2: a lease is on a hold: {self:?}");
-        assert!(self.writers <= 1, "I3: one writer: {self:?}");
-        if self.writers == 1 {
-            assert!(self.hold == Some(ReadWrite), "I3: on its own hold: {self:?}");
-        }
-    }
-
-    fn return_lease(&mut self, mode: AccessMode) {
-        match mode {
-            ReadOnly => self.readers -= 1,
-            ReadWrite => self.writers -= 1,
-        }
-    }
-}
-
-impl Process {
-    fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            queue: Queue::new(limits),
-            file: Mutex::default(),
-            is_done: Mutex::default(),
-            done: Condvar::default(),
-            cancel: Cancel::default(),
-        }
-    }
-
-    /// Waits for a lease; tells whether it came before the deadline.
-    fn acquire(&self, mode: AccessMode, patience: &Patience) -> bool {
-        let ticket = self.queue.enqueue(mode);
-        match self.queue.wait(ticket, patience) {
-            Ok(Turn::Granted) => {}
-            Ok(Turn::Change { from, to }) => {
-                assert!(to == mode, "a change serves the one who makes it");
-                self.file.lock().change(from, Some(to));
-                self.queue.changed(ticket);
-            }
-            Ok(Turn::Wait) => unreachable!("the queue waits itself"),
-            Err(expired) => {
-                self.conclude(expired.afterwards);
-                return false;
-            }
-        }
-        self.take_lease(mode);
-        true
-    }
-
-    fn take_lease(&self, mode: AccessMode) {
-        let mut file = self.file.lock();
-        file.take_lease(mode);
-        assert!(file.readers <= self.limits.readers_max, "G7: no more readers: {file:?}");
-    }
-
-    fn release(&self, mode: AccessMode) {
-        self.file.lock().return_lease(mode);
-        let afterwards = self.queue.release(mode);
-        self.conclude(afterwards);
-    }
-
-    fn use_once(&self, mode: AccessMode) {
-        assert!(self.acquire(mode, &patient()));
-        self.release(mode);
-    }
-
-    /// Like [`Process::use_once`], with a deadline that has passed.
-    fn try_once(&self, mode: AccessMode) {
-        if self.acquire(mode, &Patience::until(passed())) {
-            self.release(mode);
-        }
-    }
-
-    /// Takes its turn, and fails if that is to change the hold.
-    fn fail_once(&self, mode: AccessMode) {
-        let ticket = self.queue.enqueue(mode);
-        match self.queue.wait(ticket, &patient()) {
-            Ok(Turn::Change { from, .. }) => {
-                self.file.lock().change(from, None);
-                self.queue.change_failed(ticket);
-            }
-            Ok(_) => {
-                self.take_lease(mode);
-                self.release(mode);
-            }
-            Err(expired) => panic!("{expired:?} without a deadline"),
-        }
-    }
-
-    /// Takes a lease only if it is there for the taking.
-    fn use_if_free(&self, mode: AccessMode) {
-        if self.queue.try_now(mode) {
-            self.take_lease(mode);
-            self.release(mode);
-        }
-    }
-
-    /// Waits until it is served or cancelled.
-    fn use_unless_cancelled(&self, mode: AccessMode) {
-        if self.acquire(mode, &Patience::with(never(), Some(self.cancel.clone()))) {
-            self.release(mode);
-        }
-    }
-
-    fn tell(&self) {
-        *self.is_done.lock() = true;
-        self.done.notify_all();
-    }
-
-    fn read_and_tell(&self) {
-        self.use_once(ReadOnly);
-        self.tell();
-    }
-
-    /// Keeps a lease until the other thread has told.
-    fn release_when_told(&self, mode: AccessMode) {
-        let mut is_done = self.is_done.lock();
-        while !*is_done {
-            self.done.wait_until(&mut is_done, never());
-        }
-        drop(is_done);
-        self.release(mode);
-    }
-
-    /// Uses a lease as `database.rs` does: who brings it back looks whether another process waits. A hold that is being
-    /// taken does not yield yet, so the keeper may have looked too early.
-    fn use_and_look(&self, mode: AccessMode) {
-        assert!(self.acquire(mode, &patient()));
-        let is_wanted = self.file.lock().is_wanted;
-        if is_wanted {
-            let afterwards = self.queue.yield_hold();
-            self.conclude(afterwards);
-        }
-        self.release(mode);
-    }
-
-    /// The keeper hears that another process waits.
-    fn hear_of_another_process(&self) {
-        {
-            let mut file = self.file.lock();
-            file.is_wanted = file.hold.is_some();
-        }
-        let afterwards = self.queue.yield_hold();
-        self.conclude(afterwards);
-    }
-
-    /// The keeper finds that nobody has used the hold for long.
-    fn let_go_if_idle(&self) {
-        let afterwards = self.queue.let_go_if_idle();
-        self.conclude(afterwards);
-    }
-
-    fn drain(&self, drained: Drained) {
-        self.queue.begin_drain(drained);
-        loop {
-            match self.queue.wait_drained(drained, &patient()) {
-                DrainTurn::Done => break,
-                DrainTurn::Wait => unreachable!("it has no deadline"),
-                DrainTurn::Detach => self.let_go(),
-            }
-        }
-        let hold = self.file.lock().hold;
-        match drained {
-            Drained::All => assert_eq!(hold, None),
-            Drained::Writes => assert_ne!(hold, Some(ReadWrite)),
-        }
-        let afterwards = self.queue.end_drain(drained);
-        self.conclude(afterwards);
-    }
-
-    fn conclude(&self, afterwards: Afterwards) {
-        match afterwards {
-            Afterwards::Nothing => {}
-            Afterwards::Detach => self.let_go(),
-        }
-    }
-
-    fn let_go(&self) {
-        {
-            let mut file = self.file.lock();
-            let held = file.hold;
-            assert!(held.is_some(), "only what is held is let go of: {file:?}");
-            file.change(held, None);
-        }
-        self.queue.detached();
-    }
-
-    fn assert_at_rest(&self) {
-        assert!(!self.file.lock().is_wanted, "who waited for the hold has had it");
-        if self.limits.keep {
-            self.let_go_if_idle();
-        }
-        let file = self.file.lock();
-        assert_eq!(file.hold, None, "nothing stays attached");
-        assert_eq!(file.readers + file.writers, 0);
-        assert_eq!(self.queue.snapshot(), (None, 0), "nobody is left in the queue");
-    }
-}
 
 /// What a thread of a model does.
 type Part = fn(&Process);
@@ -331,10 +101,6 @@ const CANCELS: Part = |process| process.cancel.cancel();
 
 const KEEPING: Limits = Limits { readers_max: u32::MAX, keep: true };
 const ONE_READER: Limits = Limits { readers_max: 1, keep: false };
-
-fn patient() -> Patience {
-    Patience::until(never())
-}
 
 #[test]
 fn a_writer_and_two_readers_are_all_served() {
@@ -507,4 +273,42 @@ fn a_wait_that_is_cancelled_ends_while_the_holder_stays() {
             CANCELS,
         ],
     );
+}
+
+/// What a waker wakes may be gone by then.
+#[test]
+fn a_waker_is_not_called_once_it_is_dropped() {
+    let budget = Budget { preemptions: PREEMPTIONS, executions: 4 };
+    explore::explore(budget, || {
+        let cancel = Cancel::default();
+        let is_gone = Arc::new(Mutex::new(false));
+        let patience = Patience::with(never(), Some(cancel.clone()));
+        let woken = patience.on_cancel({
+            let is_gone = Arc::clone(&is_gone);
+            move || assert!(!*is_gone.lock(), "it outlives what it wakes")
+        });
+        let cancelling = thread::spawn(move || cancel.cancel());
+        drop(woken);
+        *is_gone.lock() = true;
+        cancelling.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waker_that_is_dropped_takes_no_other_with_it() {
+    let budget = Budget { preemptions: PREEMPTIONS, executions: 1 };
+    explore::explore(budget, || {
+        let cancel = Cancel::default();
+        let patience = Patience::with(never(), Some(cancel.clone()));
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let waker = |name| {
+            let woken = Arc::clone(&woken);
+            patience.on_cancel(move || woken.lock().push(name))
+        };
+        let (first, _second) = (waker(1), waker(2));
+        drop(first);
+        let _third = waker(3);
+        cancel.cancel();
+        assert_eq!(*woken.lock(), [2, 3]);
+    });
 }

@@ -251,11 +251,13 @@ mod tests {
         assert!(try_lock(&holder, 7, Share::Exclusive).unwrap());
         let cancel = super::super::patience::Cancel::default();
         let patience =
-            Patience::with(clock::deadline_in(Duration::from_mins(10)), Some(cancel.clone()));
+            Patience::with(clock::deadline_in(Duration::from_secs(20)), Some(cancel.clone()));
+        let begin = clock::now();
         let waiting = thread::spawn(move || lock(&waiter, 7, Share::Exclusive, &patience).unwrap());
         thread::sleep(Duration::from_millis(20)); // whether it sleeps in the kernel by now or not
         cancel.cancel();
         assert!(!waiting.join().unwrap());
+        assert!(begin.elapsed() < Duration::from_secs(10));
         unlock(&holder, 7).unwrap();
         assert_eq!(held_by_other(&holder, 7).unwrap(), None);
     }
