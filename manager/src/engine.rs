@@ -18,6 +18,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use duckdb::InterruptHandle;
 use duckdb::{Config as Settings, Connection};
 use parking_lot::Mutex;
 

@@ -46,6 +46,18 @@ const TESTED: [(&str, &str, &str); 8] = [
         "manager/tests/it/two_processes.rs",
         "a_killed_holder_frees_the_file_and_its_acknowledged_rows_are_there",
     ),
+    // Half an hour; that its list is still right is tested each time.
+    (
+        "cargo run --release -p manager --no-default-features --example mutants",
+        "manager/tests/mutants.rs",
+        "fn ",
+    ),
+    // The same storm with 200 kills.
+    (
+        "cargo run --release -p manager --example kill_storm -- --kills 10000",
+        "manager/tests/it/kills.rs",
+        "two_hundred_kills_at_random_moments_lose_nothing_and_strand_nobody",
+    ),
     // It opens a browser; nothing but that is left out.
 ];
 
