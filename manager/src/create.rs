@@ -27,6 +27,7 @@ use crate::error::{Error, Wanted};
 use crate::gate::hold::Hold;
 use crate::gate::phase::WritePermission;
 use crate::registry::NOT_UTF8;
+use crate::seam::patience::Cancel;
 use crate::seam::process;
 use crate::wait::Wait;
 
@@ -35,13 +36,14 @@ pub(crate) fn create<E: From<Error>>(
     path: &Path,
     config: &Config,
     wait_max: Duration,
+    cancel: Option<Cancel>,
     fill: impl FnOnce(&Connection) -> Result<(), E>,
 ) -> Result<bool, E> {
     if path.exists() {
         return Ok(false);
     }
     let place = Place::of(path)?;
-    let wait = Wait::new(path, Wanted::Creation, wait_max, None);
+    let wait = Wait::new(path, Wanted::Creation, wait_max, cancel);
     let _hold = Hold::take(
         &place.database,
         AccessMode::ReadWrite,

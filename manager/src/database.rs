@@ -14,12 +14,13 @@
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use duckdb::Connection;
 use parking_lot::Mutex;
 
-use crate::attachment::{Attachment, Cover, Demand, Left, NotTaken};
+use crate::attachment::{Attachment, Cover, NotTaken};
 use crate::config::{AccessMode, AcquireOptions};
 use crate::error::{Error, Wanted};
 use crate::gate::file::{GateFile, Refusal};
@@ -36,7 +37,10 @@ use crate::seam::patience::Patience;
 use crate::status::DatabaseStatus;
 use crate::wait::{Wait, Waits};
 
+mod coming_back;
 mod rounds;
+#[cfg(feature = "tokio")]
+mod tasks;
 
 /// A hold that nobody has used for so long is given up at once when another process asks, however young it is.
 const GRACE: Duration = Duration::from_millis(1);
@@ -61,6 +65,8 @@ struct Site {
     leases: Leases,
     waits: Waits,
     phases: Phases,
+    /// The file is to be let go of, by whoever finds this first: the lease that was to do it could not take the time.
+    owes_detach: AtomicBool,
 }
 
 /// A connection that was granted, and what identifies it on its way back.
@@ -68,6 +74,17 @@ pub(crate) struct Granted {
     pub(crate) connection: Connection,
     pub(crate) number: u64,
     pub(crate) mode: AccessMode,
+    pub(crate) taker: Taker,
+}
+
+/// Who takes a lease, and so how it comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taker {
+    /// A thread. It may not take another one meanwhile, and lets go of the file itself if that is due.
+    Thread,
+    /// An asynchronous task, on whatever thread it runs. It may have others, and the keeper lets go of the file for it.
+    #[cfg_attr(not(feature = "tokio"), allow(dead_code))]
+    Task,
 }
 
 /// How a lease was used.
@@ -91,6 +108,7 @@ impl Database {
             leases: Leases::default(),
             waits: Waits::default(),
             phases: Phases::default(),
+            owes_detach: AtomicBool::new(false),
         };
         Self { site: Arc::new(site), keeper: Keeper::default() }
     }
@@ -104,12 +122,15 @@ impl Database {
         &self,
         mode: AccessMode,
         options: &AcquireOptions,
+        taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<Granted, Error> {
         let site = &*self.site;
         let wanted = Wanted::Lease(mode);
         site.context.refuse_forked(&site.path, wanted)?;
-        if let Some(held) = site.leases.of_this_thread() {
+        if taker == Taker::Thread
+            && let Some(held) = site.leases.of_this_thread()
+        {
             let (path, wanted_at) = (site.path.clone(), location.to_string());
             return Err(Error::Nested { path, held, wanted: mode, wanted_at });
         }
@@ -117,9 +138,17 @@ impl Database {
         let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
         let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
         site.context.tell(&site.path, &LeaseEvent::Waits { mode });
-        let granted = self.take_turn(mode, &wait).and_then(|()| self.connect(mode, location));
-        let waited = wait.waited();
-        match &granted {
+        let granted = self.take_turn(mode, &wait).and_then(|()| {
+            let connected = site.attachment.lock().connect(mode);
+            self.grant(connected, mode, taker, location)
+        });
+        self.tell_outcome(mode, wait.waited(), &granted);
+        granted
+    }
+
+    fn tell_outcome(&self, mode: AccessMode, waited: Duration, granted: &Result<Granted, Error>) {
+        let site = &*self.site;
+        match granted {
             Ok(Granted { number, .. }) => {
                 site.context.tell(&site.path, &LeaseEvent::Taken { number: *number, mode, waited });
             }
@@ -128,43 +157,6 @@ impl Database {
                 site.context.tell(&site.path, &LeaseEvent::GaveUp { mode, waited, timed_out });
             }
         }
-        granted
-    }
-
-    /// Takes a lease back. The connection is closed first: that rolls its transaction back and drops its
-    /// temporary tables (I5).
-    pub(crate) fn release(&self, granted: Granted, used: Used) {
-        let Granted { connection, number, mode } = granted;
-        let site = &*self.site;
-        if site.context.is_forked() {
-            std::mem::forget(connection); // it is the parent's, and so is the lease
-            return;
-        }
-        let age = site.leases.age(number);
-        site.context.tell(&site.path, &LeaseEvent::Returned { number, mode, used: age });
-        if mode == AccessMode::ReadWrite && used == Used::Freely {
-            self.count_commit();
-        }
-        if let Err((connection, error)) = connection.close() {
-            // Its own destructor would panic on the same error.
-            tracing::error!(path = %site.path.display(), %error, "a connection did not close; it is leaked");
-            std::mem::forget(connection);
-        }
-        let lease = site.leases.remove(number);
-        if used == Used::Freely {
-            let left = site.attachment.lock().look_after(age);
-            match left {
-                Left::Nothing => {}
-                Left::AnotherDatabase => {
-                    let taken_at = lease.map(|(_, taken_at)| taken_at.to_string());
-                    tracing::warn!(path = %site.path.display(), ?taken_at, "a lease left a database attached; closing");
-                    site.attachment.lock().condemn();
-                    site.yield_hold();
-                }
-                Left::ADeadInstance(text) => self.found_dead(&text),
-            }
-        }
-        site.give_back(mode);
     }
 
     /// The thread that took the lease may take another one.
@@ -201,6 +193,7 @@ impl Database {
         if site.context.is_forked() {
             return true; // a child has nothing out
         }
+        site.pay_detach();
         site.queue.begin_drain(drained);
         let mut gentle = interrupt_after.map(|after| patience.within(clock::deadline_in(after)));
         let done = loop {
@@ -208,7 +201,9 @@ impl Database {
             match turn {
                 DrainTurn::Done => break true,
                 DrainTurn::Detach => site.detach(),
-                DrainTurn::Wait if gentle.take().is_some() => site.interrupt(),
+                DrainTurn::Wait if gentle.take().is_some() && !patience.is_cancelled() => {
+                    site.interrupt();
+                }
                 DrainTurn::Wait => break false,
             }
         };
@@ -319,24 +314,26 @@ impl Database {
         }
     }
 
-    /// Step 4. From here on the lease is owed back, whatever happens.
-    fn connect(
+    /// Step 4, after connecting. From here on the lease is owed back, whatever happens.
+    fn grant(
         &self,
+        connected: duckdb::Result<Connection>,
         mode: AccessMode,
+        taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<Granted, Error> {
-        let connected = self.site.attachment.lock().connect(mode);
         match connected {
             Ok(connection) => {
-                let number = self.site.leases.note(mode, location, connection.interrupt_handle());
-                Ok(Granted { connection, number, mode })
+                let (is_bound, interrupt) = (taker == Taker::Thread, connection.interrupt_handle());
+                let number = self.site.leases.note(mode, is_bound, location, interrupt);
+                Ok(Granted { connection, number, mode, taker })
             }
             Err(error) => {
                 let error = Error::from(error);
                 if error.is_fatal() {
                     self.found_dead(&error.to_string());
                 }
-                self.site.give_back(mode);
+                self.conclude(self.site.take_back(mode), taker);
                 Err(error)
             }
         }
@@ -387,27 +384,6 @@ impl Drop for Database {
 }
 
 impl Site {
-    fn give_back(&self, mode: AccessMode) {
-        self.yield_if_due();
-        let mut afterwards = self.queue.release(mode);
-        if afterwards == Afterwards::Nothing
-            && !self.attachment.try_lock().is_none_or(|attachment| attachment.may_keep())
-        {
-            afterwards = self.queue.let_go_if_idle();
-        }
-        self.conclude(afterwards);
-    }
-
-    fn yield_if_due(&self) {
-        // A thread that changes the hold has this lock; then there is nothing to yield.
-        let Some(mut attachment) = self.attachment.try_lock() else { return };
-        let demand = attachment.demand(false);
-        drop(attachment);
-        if matches!(demand, Demand::Due { .. }) {
-            self.yield_hold();
-        }
-    }
-
     fn yield_hold(&self) {
         let afterwards = self.queue.yield_hold();
         self.conclude(afterwards);

@@ -126,6 +126,14 @@ pub enum Error {
         /// For how long.
         waited: Duration,
     },
+    /// A future of an [`AsyncManager`](crate::AsyncManager) had to wait and could not: it was polled outside of a tokio
+    /// runtime, or in one that shuts down. Nothing was done.
+    #[cfg(feature = "tokio")]
+    #[error(
+        "wait: there is no tokio runtime to wait in, or it shuts down; await the future in one, or use the `Manager` \
+         itself"
+    )]
+    NoRuntime,
     /// This process was forked from the one that made the manager. DuckDB does not work across a fork: a child that went
     /// on with what it inherited would overwrite what its parent stores.
     #[error(

@@ -73,6 +73,11 @@ impl Keeper {
         }
     }
 
+    /// Whether there is a thread.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Acquire)
+    }
+
     /// The file is held at the gate that has this page, or is no longer. (A keeper that listens to the bell of the hold
     /// before hears that of this one, too: it is the same page of the same file, unless the gate was made anew; then
     /// it takes a [`TICK`].)

@@ -48,10 +48,11 @@ impl Default for Leases {
 }
 
 impl Leases {
-    /// Notes a lease of the calling thread and returns its number.
+    /// Notes a lease and returns its number. If it is bound, the calling thread may not take another one.
     pub(crate) fn note(
         &self,
         mode: AccessMode,
+        is_bound: bool,
         taken_at: &'static Location<'static>,
         interrupt: Arc<InterruptHandle>,
     ) -> u64 {
@@ -59,7 +60,7 @@ impl Leases {
             mode,
             taken_at,
             taken_by: thread::current(),
-            is_bound: true,
+            is_bound,
             since: clock::now(),
             interrupt,
             is_reported: false,

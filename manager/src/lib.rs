@@ -22,6 +22,8 @@ mod retry;
 mod seam;
 mod walk_forward;
 
+#[cfg(all(feature = "engine", feature = "tokio"))]
+mod asynchronous;
 #[cfg(feature = "engine")]
 mod attachment;
 #[cfg(feature = "engine")]
@@ -71,6 +73,8 @@ pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
 pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
 
+#[cfg(all(feature = "engine", feature = "tokio"))]
+pub use asynchronous::{AsyncManager, AsyncTransactionOptions, OwnedStoredCheck, Pending};
 #[cfg(feature = "engine")]
 pub use duckdb;
 #[cfg(feature = "engine")]

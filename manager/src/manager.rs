@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::config::{AccessMode, AcquireOptions, Config};
 use crate::create;
-use crate::database::Database;
+use crate::database::{Database, Taker};
 use crate::error::{Error, Wanted};
 use crate::gate::record::Phase;
 use crate::gate::state::Drained;
@@ -22,7 +22,7 @@ use crate::phases::PhaseShare;
 use crate::registry::{self, ManagerId};
 use crate::retry::{Backoff, Jitter, RandomJitter};
 use crate::seam::file_id::FileId;
-use crate::seam::patience::Patience;
+use crate::seam::patience::{Cancel, Patience};
 use crate::seam::{clock, fork};
 use crate::status::{CloseReport, Status};
 use crate::transaction::{Transaction, TransactionOptions};
@@ -97,15 +97,15 @@ struct Shared {
 #[derive(Default)]
 pub struct ManagerBuilder {
     config: Config,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     jitter: Option<Arc<dyn Jitter>>,
 }
 
 impl ManagerBuilder {
-    /// Tells `observer` of every lease. Default: nobody is told.
+    /// Tells `observer` of every lease, after those that were given before. Default: nobody is told.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -123,11 +123,11 @@ impl ManagerBuilder {
     /// * [`Error::Config`] if a setting is out of bounds.
     pub fn build(self) -> Result<Manager, Error> {
         static MANAGERS: AtomicU64 = AtomicU64::new(0);
-        let Self { config, observer, jitter } = self;
+        let Self { config, observers, jitter } = self;
         config.validate()?;
         let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
         let jitter = jitter.unwrap_or_else(|| Arc::new(RandomJitter));
-        let context = Arc::new(Context { config, observer, jitter, epoch: fork::epoch() });
+        let context = Arc::new(Context { config, observers, jitter, epoch: fork::epoch() });
         Ok(Manager { shared: Arc::new(Shared { id, context, databases: Mutex::default() }) })
     }
 }
@@ -210,7 +210,8 @@ impl Manager {
     /// ```
     #[track_caller]
     pub fn read(&self, path: impl AsRef<Path>) -> Result<ReadLease, Error> {
-        self.read_as(path.as_ref(), &AcquireOptions::default(), Location::caller())
+        let location = Location::caller();
+        self.read_as(path.as_ref(), &AcquireOptions::default(), Taker::Thread, location)
     }
 
     /// Waits for the write lease. A database that does not exist is created, empty.
@@ -227,7 +228,8 @@ impl Manager {
     ///   then. Retryable.
     #[track_caller]
     pub fn write(&self, path: impl AsRef<Path>) -> Result<WriteLease, Error> {
-        self.write_as(path.as_ref(), &AcquireOptions::default(), Location::caller())
+        let location = Location::caller();
+        self.write_as(path.as_ref(), &AcquireOptions::default(), Taker::Thread, location)
     }
 
     /// Waits for a lease whose mode is a value, with options of its own. The Python system's
@@ -246,10 +248,10 @@ impl Manager {
         let location = Location::caller();
         Ok(match mode {
             AccessMode::ReadOnly => {
-                AnyLease::Read(self.read_as(path.as_ref(), options, location)?)
+                AnyLease::Read(self.read_as(path.as_ref(), options, Taker::Thread, location)?)
             }
             AccessMode::ReadWrite => {
-                AnyLease::Write(self.write_as(path.as_ref(), options, location)?)
+                AnyLease::Write(self.write_as(path.as_ref(), options, Taker::Thread, location)?)
             }
         })
     }
@@ -275,7 +277,7 @@ impl Manager {
     ) -> Result<bool, E> {
         let context = &self.shared.context;
         context.refuse_forked(path.as_ref(), Wanted::Creation)?;
-        create::create(path.as_ref(), &context.config, context.config.wait_max, fill)
+        create::create(path.as_ref(), &context.config, context.config.wait_max, None, fill)
     }
 
     /// Takes the write lease, runs `work` in one transaction, commits, and gives the lease back. Runs the whole
@@ -391,7 +393,7 @@ impl Manager {
     ///
     /// Blocks for at most [`Drain::wait_max`] and the checkpoint of what was written.
     pub fn close_write_connections(&self, drain: Drain) -> CloseReport {
-        self.close(Drained::Writes, drain)
+        self.close(Drained::Writes, drain, None)
     }
 
     /// Waits for all leases of this manager to come back and lets go of every file, one after the other. New
@@ -399,7 +401,7 @@ impl Manager {
     ///
     /// Blocks for at most [`Drain::wait_max`] and the checkpoint of what was written.
     pub fn close_all_connections(&self, drain: Drain) -> CloseReport {
-        self.close(Drained::All, drain)
+        self.close(Drained::All, drain, None)
     }
 
     /// What this manager has out at this moment. Does not block.
@@ -408,14 +410,20 @@ impl Manager {
         Status { databases: databases.iter().map(|database| database.status()).collect() }
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.context.config
+    }
+
     pub(crate) fn read_as(
         &self,
         path: &Path,
         options: &AcquireOptions,
+        taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<ReadLease, Error> {
         let database = self.database(path)?;
-        let granted = database.acquire(AccessMode::ReadOnly, options, location)?;
+        let granted = database.acquire(AccessMode::ReadOnly, options, taker, location)?;
         Ok(ReadLease::new(database, granted))
     }
 
@@ -423,10 +431,11 @@ impl Manager {
         &self,
         path: &Path,
         options: &AcquireOptions,
+        taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<WriteLease, Error> {
         let database = self.open_or_create(path, options)?;
-        let granted = database.acquire(AccessMode::ReadWrite, options, location)?;
+        let granted = database.acquire(AccessMode::ReadWrite, options, taker, location)?;
         Ok(WriteLease::new(database, granted))
     }
 
@@ -448,7 +457,7 @@ impl Manager {
             cancel: options.cancel.clone(),
         };
         loop {
-            let lease = self.write_as(path, &remaining(), location)?;
+            let lease = self.write_as(path, &remaining(), Taker::Thread, location)?;
             let not_stored = match lease.closed_transaction(&mut work) {
                 Ok(done) => return Ok(done),
                 Err(not_stored) => not_stored,
@@ -459,7 +468,7 @@ impl Manager {
                 Error::UnknownOutcome { .. } => match options.is_stored {
                     None => false,
                     Some(is_stored) => {
-                        let lease = self.read_as(path, &remaining(), location)?;
+                        let lease = self.read_as(path, &remaining(), Taker::Thread, location)?;
                         let stored = is_stored(&lease)?;
                         match not_stored.returned {
                             Some(done) if stored => return Ok(done),
@@ -497,7 +506,7 @@ impl Manager {
     }
 
     /// The database that was last found under a path, if its file is still there and still called the same.
-    fn known(&self, path: &Path) -> Option<Arc<Database>> {
+    pub(crate) fn known(&self, path: &Path) -> Option<Arc<Database>> {
         let (id, database) = self.shared.databases.lock().get(path).cloned()?;
         let is_at = |path: &Path| FileId::at(path).is_ok_and(|found| found == id);
         (is_at(path) && (database.path() == path || is_at(database.path()))).then_some(database)
@@ -515,16 +524,28 @@ impl Manager {
             self.shared.context.refuse_forked(path, Wanted::Creation)?;
             let config = &self.shared.context.config;
             let wait_max = options.wait_max.unwrap_or(config.wait_max);
-            create::create(path, config, wait_max, |_| Ok::<(), Error>(()))?;
+            create::create(
+                path,
+                config,
+                wait_max,
+                options.cancel.clone(),
+                |_| Ok::<(), Error>(()),
+            )?;
         }
         self.database(path)
     }
 
-    fn close(&self, drained: Drained, drain: Drain) -> CloseReport {
-        let patience = Patience::until(clock::deadline_in(drain.wait_max));
+    pub(crate) fn close(
+        &self,
+        drained: Drained,
+        drain: Drain,
+        cancel: Option<Cancel>,
+    ) -> CloseReport {
+        let patience = Patience::with(clock::deadline_in(drain.wait_max), cancel);
         let mut report = CloseReport::default();
         for database in registry::databases_of(self.shared.id) {
-            if database.drain(drained, &patience, drain.interrupt_after) {
+            let goes_on = !patience.is_cancelled();
+            if goes_on && database.drain(drained, &patience, drain.interrupt_after) {
                 report.closed.push(database.path().into());
             } else {
                 report.still_out.push(database.status());

@@ -126,8 +126,9 @@ pub enum LeaseEvent<'a> {
 /// Is told of leases, for metrics and histories.
 ///
 /// It is called on the thread that takes or returns the lease, and the lease waits for it to return; of what happens
-/// to a lease from outside, on a thread of the manager's own. It must not the manager: that thread may be in the middle of changing how the process holds the file. A panic
-/// in it is logged and goes no further.
+/// to a lease from outside, on a thread of the manager's own. It must not call the manager: that thread may be in the
+/// middle of changing how the process holds the file. A panic in it is logged and goes no further; other observers are
+/// told all the same.
 pub trait Observer: Send + Sync {
     /// Is called once for each event.
     fn observe(&self, database: &Path, event: &LeaseEvent<'_>);
@@ -136,7 +137,7 @@ pub trait Observer: Send + Sync {
 /// What every part of one manager works with.
 pub(crate) struct Context {
     pub(crate) config: Config,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) jitter: Arc<dyn Jitter>,
     /// How many forks lay behind the process that made the manager.
     pub(crate) epoch: u32,
@@ -154,7 +155,7 @@ impl Context {
     }
 
     pub(crate) fn tell(&self, database: &Path, event: &LeaseEvent<'_>) {
-        if let Some(observer) = &self.observer {
+        for observer in &self.observers {
             // A lease is owed back whatever its observer does, and it comes back in a destructor (I11).
             let told = catch_unwind(AssertUnwindSafe(|| observer.observe(database, event)));
             if told.is_err() {

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::database::Database;
 use crate::gate::file::Refusal;
@@ -16,7 +16,11 @@ use crate::gate::record::Phase;
 use crate::seam::clock;
 use crate::seam::file_id::FileId;
 use crate::seam::fork::ForkGuard;
+use crate::seam::patience::Patience;
 use crate::wait::Wait;
+
+/// How often a thread that waits for another one to enter looks whether it was cancelled.
+const CANCEL_POLL: Duration = Duration::from_millis(5);
 
 /// See the module's header.
 #[derive(Default)]
@@ -30,6 +34,22 @@ struct OnePhase {
     /// Held by the thread that enters; the others of this process wait for it instead of queueing themselves.
     entering: Mutex<()>,
     current: Mutex<Weak<PhaseHold>>,
+}
+
+impl OnePhase {
+    /// Waits until no other thread of this process enters; `None` if patience ends first.
+    fn enter_alone(&self, patience: &Patience) -> Option<MutexGuard<'_, ()>> {
+        loop {
+            // The lock cannot be waited for until somebody cancels, so it is looked whether somebody has.
+            let look = clock::deadline_in(CANCEL_POLL).min(patience.deadline());
+            if let Some(entering) = self.entering.try_lock_until(look) {
+                return Some(entering);
+            }
+            if patience.is_cancelled() || clock::now() >= patience.deadline() {
+                return None;
+            }
+        }
+    }
 }
 
 impl Phases {
@@ -46,7 +66,7 @@ impl Phases {
             Phase::Training => &self.training,
             Phase::Evaluation => &self.evaluation,
         };
-        let Some(_entering) = one.entering.try_lock_until(wait.patience().deadline()) else {
+        let Some(_entering) = one.enter_alone(wait.patience()) else {
             return Err(Refusal::Expired(Vec::new()));
         };
         if let Some(hold) = one.current.lock().upgrade() {

@@ -77,7 +77,8 @@ impl<'a> Backoff<'a> {
     }
 
     /// Sleeps for the next pause and returns it, or returns `None` at once when the deadline has passed.
-    /// The pause before the deadline is cut to end there, so the last attempt is made at the deadline.
+    /// The pause before the deadline is cut to end there, so the last attempt is made at the deadline. So is one that
+    /// is cancelled.
     pub fn pause(&mut self) -> Option<Duration> {
         let deadline: Instant = self.patience.deadline();
         let remaining = deadline.saturating_duration_since(clock::now());
@@ -87,8 +88,24 @@ impl<'a> Backoff<'a> {
         let pause = self.jitter.up_to(self.limit).min(remaining);
         self.limit = (self.limit * 2).min(self.cap);
         self.attempts += 1;
-        clock::sleep(pause);
+        sleep(pause, &self.patience);
         Some(pause)
+    }
+}
+
+/// Sleeps for so long, or until the wait is cancelled.
+fn sleep(pause: Duration, patience: &Patience) {
+    let sleeper = std::thread::current();
+    let Some(_woken) = patience.on_cancel(move || sleeper.unpark()) else {
+        return clock::sleep(pause);
+    };
+    let end = clock::deadline_in(pause);
+    while !patience.is_cancelled() {
+        let remaining = end.saturating_duration_since(clock::now());
+        if remaining.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(remaining);
     }
 }
 

@@ -11,6 +11,11 @@ use crate::class::ErrorClass;
 use crate::database::Database;
 use crate::error::Error;
 use crate::seam::patience::Cancel;
+#[cfg(feature = "tokio")]
+use {
+    crate::config::AccessMode, crate::error::Wanted, crate::seam::clock,
+    crate::seam::patience::Patience, duckdb::InterruptHandle, parking_lot::Mutex, std::sync::Arc,
+};
 
 /// Tells whether a transaction whose commit was cut off is stored.
 pub type StoredCheck<'a> = dyn Fn(&Connection) -> Result<bool, Error> + 'a;
@@ -152,6 +157,34 @@ impl Transaction<'_> {
         }))
     }
 
+    /// Runs `work`; when `cancel` is cancelled meanwhile, interrupts its statements and fails, so that nothing is stored.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn until_cancelled<T>(
+        &self,
+        cancel: &Cancel,
+        path: &Path,
+        work: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let begun = clock::now();
+        let interrupter = Arc::new(Interrupter::new(self.connection));
+        let patience = Patience::with(begun, Some(cancel.clone()));
+        let woken = patience.on_cancel({
+            let interrupter = Arc::clone(&interrupter);
+            move || interrupter.begin()
+        });
+        let done = if patience.is_cancelled() { None } else { Some(work(self)) };
+        drop(woken);
+        interrupter.end(); // the statements after this end the transaction and have to go on to their end
+        match done {
+            Some(done) if !patience.is_cancelled() => done,
+            _ => Err(Error::Cancelled {
+                path: path.into(),
+                wanted: Wanted::Lease(AccessMode::ReadWrite),
+                waited: begun.elapsed(),
+            }),
+        }
+    }
+
     /// Asks for the transaction's number before a statement that might end it.
     fn expect(&self, sql: &str) -> Result<(), Error> {
         if self.number.get().is_none() && may_end_transaction(sql) {
@@ -253,6 +286,51 @@ fn commit_failed(path: &Path, error: duckdb::Error) -> (Error, Option<String>) {
         (error.into(), fatal)
     } else {
         (Error::UnknownOutcome { path: path.into(), text }, fatal)
+    }
+}
+
+/// Interrupts the statements of a connection until it is told to end: DuckDB forgets an interrupt that comes just before a
+/// statement begins.
+#[cfg(feature = "tokio")]
+struct Interrupter {
+    handle: Arc<InterruptHandle>,
+    is_ended: Mutex<bool>,
+}
+
+#[cfg(feature = "tokio")]
+impl Interrupter {
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    fn new(connection: &Connection) -> Self {
+        Self { handle: connection.interrupt_handle(), is_ended: Mutex::new(false) }
+    }
+
+    /// Interrupts now, and every few milliseconds on a thread that lasts as long as the closure.
+    fn begin(self: &Arc<Self>) {
+        let this = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("flockgate interrupter".into());
+        let begun = thread.spawn(move || {
+            while this.interrupt() {
+                clock::sleep(Self::PAUSE);
+            }
+        });
+        if begun.is_err() {
+            self.interrupt(); // once is better than never
+        }
+    }
+
+    /// Returns whether the end has not come.
+    fn interrupt(&self) -> bool {
+        let is_ended = self.is_ended.lock();
+        if !*is_ended {
+            self.handle.interrupt();
+        }
+        !*is_ended
+    }
+
+    /// No interrupt comes after this.
+    fn end(&self) {
+        *self.is_ended.lock() = true;
     }
 }
 

@@ -14,6 +14,7 @@ impl Site {
         if self.context.is_forked() {
             return Next::Rest;
         }
+        self.pay_detach();
         self.tell_of_slow_waits();
         self.tell_of_overdue_leases();
         let next = self.look_after_hold();

@@ -31,6 +31,15 @@ pub(crate) struct Expired {
     pub(crate) still_waiting: usize,
 }
 
+impl Shared {
+    /// Has every waiter look whether it was cancelled.
+    fn wake(&self) {
+        // Under the lock: whoever has just seen that nobody cancelled is asleep by now.
+        let _state = self.state.lock();
+        self.moved.notify_all();
+    }
+}
+
 impl Queue {
     pub(crate) fn new(limits: Limits) -> Self {
         let state = Mutex::new(State::new(limits));
@@ -49,11 +58,7 @@ impl Queue {
     /// [`Expired`] if patience ends first.
     pub(crate) fn wait(&self, ticket: Ticket, patience: &Patience) -> Result<Turn, Expired> {
         let shared = Arc::clone(&self.0);
-        let _woken = patience.on_cancel(move || {
-            // Under the lock: whoever has just seen that nobody cancelled is asleep by now.
-            let _state = shared.state.lock();
-            shared.moved.notify_all();
-        });
+        let _woken = patience.on_cancel(move || shared.wake());
         let mut state = self.0.state.lock();
         let mut expired = patience.is_cancelled();
         loop {
@@ -120,14 +125,17 @@ impl Queue {
     }
 
     /// Waits until the drain is done, or until the caller has to let go of the file for it. Returns
-    /// [`DrainTurn::Wait`] if the deadline passes first.
+    /// [`DrainTurn::Wait`] if patience ends first.
     pub(crate) fn wait_drained(&self, drained: Drained, patience: &Patience) -> DrainTurn {
+        let shared = Arc::clone(&self.0);
+        let _woken = patience.on_cancel(move || shared.wake());
         let mut state = self.0.state.lock();
-        let mut expired = false;
+        let mut expired = patience.is_cancelled();
         loop {
             match state.poll_drain(drained) {
                 DrainTurn::Wait if !expired => {
-                    expired = self.0.moved.wait_until(&mut state, patience.deadline());
+                    expired = self.0.moved.wait_until(&mut state, patience.deadline())
+                        || patience.is_cancelled();
                 }
                 turn => return turn,
             }

@@ -6,6 +6,8 @@
 #![cfg(feature = "engine")]
 #![allow(missing_docs)]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod bad_input;
 mod closing;
 mod creation;
