@@ -44,6 +44,8 @@ mod lease;
 mod leases;
 #[cfg(feature = "engine")]
 mod manager;
+#[cfg(all(feature = "engine", feature = "opentelemetry"))]
+mod metrics;
 #[cfg(feature = "engine")]
 mod observer;
 #[cfg(feature = "engine")]
@@ -85,6 +87,8 @@ pub use inspect::{gate_path, generation, holders};
 pub use lease::{AnyLease, ReadLease, WriteLease};
 #[cfg(feature = "engine")]
 pub use manager::{Drain, Manager, ManagerBuilder, PhaseGuard};
+#[cfg(all(feature = "engine", feature = "opentelemetry"))]
+pub use metrics::PoolMetrics;
 #[cfg(feature = "engine")]
 pub use observer::{LeaseEvent, Observer};
 #[cfg(feature = "engine")]

@@ -19,6 +19,8 @@ mod kills;
 mod leases;
 mod lock_protection;
 mod nested;
+#[cfg(feature = "opentelemetry")]
+mod metrics;
 mod one_instance;
 mod outside;
 mod peer;
