@@ -33,10 +33,11 @@ use crate::error::Error;
 use crate::gate::record::Phase;
 use crate::gate::state::Drained;
 use crate::lease::{AnyLease, ReadLease, WriteLease};
-use crate::manager::{Drain, Manager, PhaseGuard};
+use crate::manager::Manager;
+use crate::phases::PhaseGuard;
 use crate::seam::clock;
 use crate::seam::patience::{Cancel, Patience, Woken};
-use crate::status::CloseReport;
+use crate::status::{CloseReport, Drain};
 use crate::transaction::{StoredCheck, Transaction, TransactionOptions};
 
 /// A [`Manager`] whose waits are futures. Needs the feature `tokio`.

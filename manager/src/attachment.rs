@@ -393,6 +393,9 @@ impl Attachment {
         );
         while !self.let_go() {
             if backoff.pause().is_none() {
+                if let Some(cancelled) = wait.cancelled() {
+                    return Err(cancelled);
+                }
                 let text =
                     "a connection that was cloned from a lease still has a transaction open".into();
                 return Err(Error::Unusable {

@@ -44,6 +44,8 @@ mod tasks;
 
 /// A hold that nobody has used for so long is given up at once when another process asks, however young it is.
 const GRACE: Duration = Duration::from_millis(1);
+/// How often queries that are to end are interrupted, until their leases are back.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(10);
 /// How often it is looked whether a connection that outlived its lease has ended its transaction.
 const LINGER_POLL: Duration = Duration::from_millis(10);
 /// What the checkpoint before an evaluation may wait for readers; without it they replay the log.
@@ -195,16 +197,18 @@ impl Database {
         }
         site.pay_detach();
         site.queue.begin_drain(drained);
-        let mut gentle = interrupt_after.map(|after| patience.within(clock::deadline_in(after)));
+        let is_over = || patience.is_cancelled() || patience.deadline() <= clock::now();
+        let mut interrupt_at = interrupt_after.map(clock::deadline_in);
         let done = loop {
-            let turn = site.queue.wait_drained(drained, gentle.as_ref().unwrap_or(patience));
-            match turn {
+            let until = interrupt_at.map_or_else(|| patience.clone(), |at| patience.within(at));
+            match site.queue.wait_drained(drained, &until) {
                 DrainTurn::Done => break true,
                 DrainTurn::Detach => site.detach(),
-                DrainTurn::Wait if gentle.take().is_some() && !patience.is_cancelled() => {
+                DrainTurn::Wait if interrupt_at.is_none() || is_over() => break false,
+                DrainTurn::Wait => {
                     site.interrupt();
+                    interrupt_at = Some(clock::deadline_in(INTERRUPT_INTERVAL));
                 }
-                DrainTurn::Wait => break false,
             }
         };
         site.conclude(site.queue.end_drain(drained));

@@ -32,6 +32,7 @@ struct Lease {
     since: Instant,
     interrupt: Arc<InterruptHandle>,
     is_reported: bool,
+    is_interrupted: bool,
 }
 
 /// A lease that is out for too long.
@@ -64,6 +65,7 @@ impl Leases {
             since: clock::now(),
             interrupt,
             is_reported: false,
+            is_interrupted: false,
         };
         let mut table = self.0.lock();
         let number = table.next;
@@ -125,13 +127,18 @@ impl Leases {
         overdue
     }
 
-    /// Interrupts the queries of all leases that are out, and returns their numbers.
+    /// Interrupts the queries of all leases that are out, and returns the numbers of those that have not been interrupted
+    /// before. DuckDB forgets an interrupt that comes just before a query begins, so once is not enough.
     pub(crate) fn interrupt(&self) -> Vec<u64> {
-        let interrupt = |(&number, lease): (&u64, &Lease)| {
+        let mut newly = Vec::new();
+        for (&number, lease) in &mut self.0.lock().out {
             lease.interrupt.interrupt();
-            number
-        };
-        self.0.lock().out.iter().map(interrupt).collect()
+            if !lease.is_interrupted {
+                lease.is_interrupted = true;
+                newly.push(number);
+            }
+        }
+        newly
     }
 
     /// All of them, oldest first.

@@ -86,13 +86,15 @@ pub use inspect::{gate_path, generation, holders};
 #[cfg(feature = "engine")]
 pub use lease::{AnyLease, ReadLease, WriteLease};
 #[cfg(feature = "engine")]
-pub use manager::{Drain, Manager, ManagerBuilder, PhaseGuard};
+pub use manager::{Manager, ManagerBuilder};
 #[cfg(all(feature = "engine", feature = "opentelemetry"))]
 pub use metrics::PoolMetrics;
 #[cfg(feature = "engine")]
 pub use observer::{LeaseEvent, Observer};
 #[cfg(feature = "engine")]
-pub use status::{CloseReport, DatabaseStatus, LeaseStatus, Status};
+pub use phases::PhaseGuard;
+#[cfg(feature = "engine")]
+pub use status::{CloseReport, DatabaseStatus, Drain, LeaseStatus, Status};
 #[cfg(feature = "engine")]
 pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
 #[cfg(feature = "engine")]

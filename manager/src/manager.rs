@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use duckdb::Connection;
@@ -18,31 +17,18 @@ use crate::gate::record::Phase;
 use crate::gate::state::Drained;
 use crate::lease::{AnyLease, ReadLease, WriteLease};
 use crate::observer::{Context, LeaseEvent, Observer};
-use crate::phases::PhaseShare;
+use crate::phases::PhaseGuard;
 use crate::registry::{self, ManagerId};
-use crate::retry::{Backoff, Jitter, RandomJitter};
+use crate::retry::Backoff;
+use crate::seam::clock;
 use crate::seam::file_id::FileId;
 use crate::seam::patience::{Cancel, Patience};
-use crate::seam::{clock, fork};
-use crate::status::{CloseReport, Status};
+use crate::status::{CloseReport, Drain, Status};
 use crate::transaction::{Transaction, TransactionOptions};
 
-/// How long closing waits for the leases that are out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drain {
-    /// From the call on. Zero closes what is idle and reports the rest. Default: zero.
-    pub wait_max: Duration,
-    /// After how long queries that still run are interrupted; their leases stay out until they are dropped. Default:
-    /// `None`, never.
-    pub interrupt_after: Option<Duration>,
-}
+mod builder;
 
-impl Drain {
-    /// Waits for so long, and interrupts nothing.
-    pub const fn within(wait_max: Duration) -> Self {
-        Self { wait_max, interrupt_after: None }
-    }
-}
+pub use builder::ManagerBuilder;
 
 /// Gives leases on DuckDB files, one writer or many readers at a time over all processes, in turn.
 ///
@@ -93,54 +79,6 @@ struct Shared {
     databases: Mutex<HashMap<PathBuf, (FileId, Arc<Database>)>>,
 }
 
-/// What a [`Manager`] is made with beyond its [`Config`]. Made by [`Manager::builder`].
-#[derive(Default)]
-pub struct ManagerBuilder {
-    config: Config,
-    observers: Vec<Arc<dyn Observer>>,
-    jitter: Option<Arc<dyn Jitter>>,
-}
-
-impl ManagerBuilder {
-    /// Tells `observer` of every lease, after those that were given before. Default: nobody is told.
-    #[must_use]
-    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observers.push(observer);
-        self
-    }
-
-    /// Draws the pauses between attempts from a stream of the caller's. Default: [`RandomJitter`].
-    #[must_use]
-    pub fn jitter(mut self, jitter: Arc<dyn Jitter>) -> Self {
-        self.jitter = Some(jitter);
-        self
-    }
-
-    /// Makes the manager. Opens nothing.
-    ///
-    /// # Errors
-    ///
-    /// * [`Error::Config`] if a setting is out of bounds.
-    pub fn build(self) -> Result<Manager, Error> {
-        static MANAGERS: AtomicU64 = AtomicU64::new(0);
-        let Self { config, observers, jitter } = self;
-        config.validate()?;
-        let id = ManagerId(MANAGERS.fetch_add(1, Ordering::Relaxed)); // only has to be unique
-        let jitter = jitter.unwrap_or_else(|| Arc::new(RandomJitter));
-        let context = Arc::new(Context { config, observers, jitter, epoch: fork::epoch() });
-        Ok(Manager { shared: Arc::new(Shared { id, context, databases: Mutex::default() }) })
-    }
-}
-
-impl std::fmt::Debug for ManagerBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ManagerBuilder")
-            .field("config", &self.config)
-            .field("jitter", &self.jitter)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Manager {
     /// A manager with these settings. Opens nothing.
     ///
@@ -173,7 +111,7 @@ impl Manager {
     /// # Ok::<(), manager::Error>(())
     /// ```
     pub fn builder(config: Config) -> ManagerBuilder {
-        ManagerBuilder { config, ..ManagerBuilder::default() }
+        ManagerBuilder::new(config)
     }
 
     /// Waits for a read lease: a connection that sees one snapshot of the database.
@@ -385,7 +323,7 @@ impl Manager {
             Phase::Training => self.open_or_create(path.as_ref(), options)?,
             Phase::Evaluation => self.database(path.as_ref())?,
         };
-        Ok(PhaseGuard(database.enter(phase, options)?))
+        database.enter(phase, options).map(PhaseGuard::new)
     }
 
     /// Waits for the write leases of this manager to come back and lets go of every file that it holds for
@@ -462,13 +400,14 @@ impl Manager {
                 Ok(done) => return Ok(done),
                 Err(not_stored) => not_stored,
             };
+            let path = lease.path().to_path_buf();
             drop(lease);
             let may_repeat = match &not_stored.error {
                 Error::Database { class, .. } => class.is_transient(),
                 Error::UnknownOutcome { .. } => match options.is_stored {
                     None => false,
                     Some(is_stored) => {
-                        let lease = self.read_as(path, &remaining(), Taker::Thread, location)?;
+                        let lease = self.read_as(&path, &remaining(), Taker::Thread, location)?;
                         let stored = is_stored(&lease)?;
                         match not_stored.returned {
                             Some(done) if stored => return Ok(done),
@@ -482,7 +421,7 @@ impl Manager {
                 return Err(not_stored.error);
             }
             let Some(pause) = backoff.pause() else { return Err(not_stored.error) };
-            context.tell(path, &LeaseEvent::Paused { attempt: backoff.attempts(), pause });
+            context.tell(&path, &LeaseEvent::Paused { attempt: backoff.attempts(), pause });
         }
     }
 
@@ -552,30 +491,5 @@ impl Manager {
             }
         }
         report
-    }
-}
-
-/// A phase that this process is in. It is left when this is dropped, or when the process dies.
-#[must_use = "the phase is left as soon as its guard is dropped"]
-pub struct PhaseGuard(PhaseShare);
-
-impl PhaseGuard {
-    /// Which phase.
-    pub fn phase(&self) -> Phase {
-        self.0.phase()
-    }
-
-    /// Of which database, by its canonical path.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl std::fmt::Debug for PhaseGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PhaseGuard")
-            .field("phase", &self.phase())
-            .field("path", &self.path())
-            .finish_non_exhaustive()
     }
 }

@@ -118,3 +118,32 @@ impl Drop for PhaseShare {
         self.database.left(self.phase, self.since.elapsed());
     }
 }
+
+/// A phase that this process is in. It is left when this is dropped, or when the process dies.
+#[must_use = "the phase is left as soon as its guard is dropped"]
+pub struct PhaseGuard(PhaseShare);
+
+impl PhaseGuard {
+    pub(crate) fn new(share: PhaseShare) -> Self {
+        Self(share)
+    }
+
+    /// Which phase.
+    pub fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+
+    /// Of which database, by its canonical path.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl std::fmt::Debug for PhaseGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PhaseGuard")
+            .field("phase", &self.phase())
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}

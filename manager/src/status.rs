@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,23 @@ impl fmt::Display for LeaseStatus {
             AccessMode::ReadWrite => "write",
         };
         write!(f, "{mode} lease taken at {}", self.taken_at)
+    }
+}
+
+/// How long closing waits for the leases that are out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// From the call on. Zero closes what is idle and reports the rest. Default: zero.
+    pub wait_max: Duration,
+    /// After how long queries that still run are interrupted; their leases stay out until they are dropped. Default:
+    /// `None`, never.
+    pub interrupt_after: Option<Duration>,
+}
+
+impl Drain {
+    /// Waits for so long, and interrupts nothing.
+    pub const fn within(wait_max: Duration) -> Self {
+        Self { wait_max, interrupt_after: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GRACE, Site};
+use super::{GRACE, INTERRUPT_INTERVAL, Site};
 use crate::attachment::Demand;
 use crate::gate::state::Afterwards;
 use crate::keeper::{Next, TICK};
@@ -44,8 +44,7 @@ impl Site {
         match demand {
             Demand::Due { pressed } => {
                 self.yield_hold();
-                self.interrupt_if_pressed(pressed);
-                Some(TICK)
+                Some(if self.interrupt_if_pressed(pressed) { INTERRUPT_INTERVAL } else { TICK })
             }
             Demand::In { pressed, rest } => {
                 self.interrupt_if_pressed(pressed);
@@ -73,10 +72,12 @@ impl Site {
         }
     }
 
-    fn interrupt_if_pressed(&self, pressed: Duration) {
-        if self.context.config.interrupt_after.is_some_and(|after| pressed >= after) {
+    fn interrupt_if_pressed(&self, pressed: Duration) -> bool {
+        let is_time = self.context.config.interrupt_after.is_some_and(|after| pressed >= after);
+        if is_time {
             self.interrupt();
         }
+        is_time
     }
 
     /// Interrupts the queries of all leases that are out.

@@ -18,9 +18,9 @@ mod keeping;
 mod kills;
 mod leases;
 mod lock_protection;
-mod nested;
 #[cfg(feature = "opentelemetry")]
 mod metrics;
+mod nested;
 mod one_instance;
 mod outside;
 mod peer;
