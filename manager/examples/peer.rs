@@ -19,6 +19,8 @@
 //! | `outside`, `outside-read` | the file itself, by plain DuckDB and without the gate | on that connection |
 //! | `create` | the making of the database: it is being filled while this is `held` | on the new database |
 //!
+//! Its settings are those of the environment (`FLOCKGATE_WAIT_MAX` and so on), under the label of the command line.
+//!
 //! It prints `held` when it has what it came for (`create` prints `exists` if there was nothing to do), and then
 //! obeys its input, line by line: `insert N` commits a row in table `t` (made if it is missing) and answers
 //! `ok`; `count` answers the number of rows; `release` gives back what is held and answers `released`; the end
@@ -34,8 +36,8 @@ use manager::{Config, Error, Manager, PhaseGuard, ReadLease, WriteLease};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let taken = match arguments.as_slice() {
-        [role, path] => take_part(role, Path::new(path), ""),
-        [role, path, label] => take_part(role, Path::new(path), label),
+        [role, path] => take_part(role, Path::new(path), None),
+        [role, path, label] => take_part(role, Path::new(path), Some(label)),
         _ => Err("say a role and a path: peer ROLE PATH [LABEL]".into()),
     };
     match taken {
@@ -49,8 +51,10 @@ fn main() -> ExitCode {
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn take_part(role: &str, path: &Path, label: &str) -> Outcome {
-    let manager = Manager::new(Config { label: label.into(), ..Config::default() })?;
+fn take_part(role: &str, path: &Path, label: Option<&String>) -> Outcome {
+    let config = Config::from_env()?;
+    let label = label.map_or_else(|| config.label.clone(), Clone::clone);
+    let manager = Manager::new(Config { label, ..config })?;
     let held = match role {
         "read" => Held::Read(manager.read(path)?),
         "write" => Held::Write(manager.write(path)?),

@@ -1,5 +1,6 @@
 //! Other processes: children that run `examples/peer.rs`.
 
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -38,9 +39,21 @@ impl Peer {
         Self::run(Command::new(program()).arg(role).arg(database).arg(label))
     }
 
-    /// Starts a command that runs the program of the peers.
+    /// Starts a peer with settings of its own, as [`with_settings`] takes them.
+    pub(crate) fn begin_with(role: &str, database: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program());
+        Self::run(with_settings(command.arg(role).arg(database).arg("peer"), settings))
+    }
+
+    /// Starts a command that runs the program of the peers. Of the settings in the environment of the tests it gets none.
     pub(crate) fn run(command: &mut Command) -> Self {
         let role = format!("{command:?}");
+        let own: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"FLOCKGATE_") && !own.contains(&name) {
+                command.env_remove(name);
+            }
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -137,6 +150,15 @@ impl Drop for Peer {
     }
 }
 
+/// Gives a command settings, by the names of the fields of [`manager::Config`] and as text: `("idle_max", "10s")`.
+pub(crate) fn with_settings<'a>(
+    command: &'a mut Command,
+    settings: &[(&str, &str)],
+) -> &'a mut Command {
+    let variable = |field: &str| format!("FLOCKGATE_{}", field.to_uppercase());
+    command.envs(settings.iter().map(|(field, value)| (variable(field), value)))
+}
+
 /// The program of the peers.
 pub(crate) fn program() -> PathBuf {
     example("peer")
@@ -176,10 +198,23 @@ impl AnotherUser {
     }
 
     pub(crate) fn runs(&self, role: &str, database: &Path) -> Peer {
+        self.runs_with(role, database, &[])
+    }
+
+    /// With settings, as [`with_settings`] takes them.
+    pub(crate) fn runs_with(&self, role: &str, database: &Path, settings: &[(&str, &str)]) -> Peer {
         let mut command = Command::new(&self.program);
         if rustix::process::geteuid().is_root() {
             command.uid(Self::ID).gid(Self::ID);
         }
-        Peer::run(command.arg(role).arg(database))
+        Peer::run(with_settings(command.arg(role).arg(database), settings))
     }
+}
+
+#[test]
+fn a_peer_has_the_settings_that_it_is_given() {
+    let site = Site::new();
+    let peer = Peer::begin_with("read", &site.database(), &[("wait_max", "soon")]);
+    let line = peer.line();
+    assert!(line.contains("FLOCKGATE_WAIT_MAX") && line.contains("soon"), "{line}");
 }
