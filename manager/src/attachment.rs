@@ -202,17 +202,17 @@ impl Attachment {
 
     /// Looks at what the leases have left, if it is time to. `used` is for how long the last one was out.
     pub(crate) fn look_after(&mut self, used: Duration) -> Left {
-        let Some(held) = &mut self.held else { return Left::Nothing };
+        let Some(held) = self.held.as_mut().filter(|held| !held.is_spent) else {
+            return Left::Nothing; // it is closed whatever has been left
+        };
         let lately = held.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
         held.is_unseen = true;
         if lately && used < LOOK_INTERVAL { Left::Nothing } else { self.look() }
     }
 
-    /// Notes that the instance must not be used again: it is closed with the hold.
-    pub(crate) fn condemn(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.is_spent = true;
-        }
+    /// Notes that the instance must not be used again: it is closed with the hold. Returns whether that is news.
+    pub(crate) fn condemn(&mut self) -> bool {
+        self.held.as_mut().is_some_and(|held| !std::mem::replace(&mut held.is_spent, true))
     }
 
     /// Whether the hold is wanted elsewhere, and whether it is old enough to be given up for that.
@@ -258,6 +258,11 @@ impl Attachment {
     /// The page that all processes at the gate share, while the file is held.
     pub(crate) fn page(&self) -> Option<&Arc<SharedPage>> {
         self.held.as_ref()?.gate.as_ref().map(Hold::page)
+    }
+
+    /// Whether the file is held to write.
+    pub(crate) fn is_written(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.mode == AccessMode::ReadWrite)
     }
 
     /// Whether nothing is held, not even by a connection that outlived its lease.

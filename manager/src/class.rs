@@ -55,7 +55,8 @@ pub enum ErrorClass {
 const PARTS: &[(&str, ErrorClass)] = &[
     ("FATAL Error", ErrorClass::Fatal),
     ("INTERNAL Error", ErrorClass::Fatal),
-    ("database has been invalidated", ErrorClass::Fatal),
+    // The instance, or only the one database in it: `Database "x" has been invalidated because checkpointing failed`.
+    ("has been invalidated", ErrorClass::Fatal),
     ("File locks are not supported", ErrorClass::LocksUnsupported),
     ("No locks available", ErrorClass::LocksUnsupported),
     ("Could not set lock on file", ErrorClass::FileLocked),
@@ -201,6 +202,11 @@ mod tests {
         (
             "FATAL Error: Failed: database has been invalidated because of a previous fatal error. Original error: \
              \"Conflict on update!\"",
+            ErrorClass::Fatal,
+        ),
+        (
+            "IO Error: Database \"x\" has been invalidated because checkpointing failed. Detach and reattach it before \
+             using it again. Original error: fsync failed!",
             ErrorClass::Fatal,
         ),
         ("INTERRUPT Error: Interrupted!", ErrorClass::Interrupted),

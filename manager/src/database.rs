@@ -21,6 +21,7 @@ use duckdb::Connection;
 use parking_lot::Mutex;
 
 use crate::attachment::{Attachment, Cover, NotTaken};
+use crate::class::ErrorClass;
 use crate::config::{AccessMode, AcquireOptions};
 use crate::error::{Error, Wanted};
 use crate::gate::file::{GateFile, Refusal};
@@ -140,10 +141,19 @@ impl Database {
         let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
         let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
         site.context.tell(&site.path, &LeaseEvent::Waits { mode });
-        let granted = self.take_turn(mode, &wait).and_then(|()| {
-            let connected = site.attachment.lock().connect(mode);
-            self.grant(connected, mode, taker, location)
-        });
+        let granted = loop {
+            let granted = self.take_turn(mode, &wait).and_then(|()| {
+                let connected = site.attachment.lock().connect(mode);
+                self.grant(connected, mode, taker, location)
+            });
+            // An instance that died under somebody else: the next one serves this lease, too.
+            let is_dead = granted.as_ref().is_err_and(|error| {
+                matches!(error, Error::Database { class: ErrorClass::Fatal, .. })
+            });
+            if !is_dead || wait.is_over() {
+                break granted;
+            }
+        };
         self.tell_outcome(mode, wait.waited(), &granted);
         granted
     }
@@ -176,9 +186,11 @@ impl Database {
     /// The instance is dead: nobody gets a lease on it any more, and the next one opens it anew.
     pub(crate) fn found_dead(&self, text: &str) {
         let site = &*self.site;
-        tracing::error!(path = %site.path.display(), text, "the instance is dead; it is opened anew");
-        site.context.tell(&site.path, &LeaseEvent::Broken { text });
-        site.attachment.lock().condemn();
+        let is_news = site.attachment.lock().condemn();
+        if is_news {
+            tracing::error!(path = %site.path.display(), text, "the instance is dead; it is opened anew");
+            site.context.tell(&site.path, &LeaseEvent::Broken { text });
+        }
         site.yield_hold();
     }
 

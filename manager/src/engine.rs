@@ -98,9 +98,10 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// If the instance is dead.
+    /// If the instance is dead, or the file in it.
     pub(crate) fn is_soiled(&self) -> duckdb::Result<bool> {
         let look = self.connect(AccessMode::ReadOnly, AccessMode::ReadOnly)?;
+        prove_alive(&look)?;
         let databases: u32 = look.query_row(
             "SELECT count(*) FROM duckdb_databases() WHERE NOT internal",
             [],
@@ -122,6 +123,18 @@ impl Host {
         }
         Ok(connection)
     }
+}
+
+/// Ends the transaction of a connection that is about to be closed, if it has one. Closing would do so, too, but where
+/// the file is dead DuckDB 1.5.5 ends the whole process then: the error leaves a destructor.
+pub(crate) fn roll_back(connection: &Connection) {
+    let _ = connection.execute_batch("ROLLBACK"); // fails where no transaction is open, and on a dead instance
+}
+
+/// Fails if the instance is dead, or the file in it: after a failed checkpoint DuckDB goes on without the one database,
+/// and only who uses that is told. Takes about 0.1 ms.
+pub(crate) fn prove_alive(connection: &Connection) -> duckdb::Result<()> {
+    connection.execute_batch("SELECT txid_current()")
 }
 
 /// Makes a database file, runs `fill` on it, and closes it with everything in the file itself.

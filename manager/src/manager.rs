@@ -226,7 +226,7 @@ impl Manager {
     /// `work` may run several times, and its effects outside of the database then happen several times. It is run
     /// again only while nothing of it was stored, so its effects on the database happen once. A commit that was cut off
     /// is stored wholly or not at all, and nobody can tell which: that is [`Error::UnknownOutcome`], and `work` is not
-    /// run again, unless [`TransactionOptions::is_stored`] can look.
+    /// run again, unless [`TransactionOptions::is_stored`] can look. If that fails, the outcome stays unknown.
     ///
     /// Blocks for at most [`Config::wait_max`] over all attempts and pauses, plus the time of the last `work`. Between
     /// two attempts it sleeps without a lease, from zero to 1 ms and up to 100 ms, drawn from the manager's stream.
@@ -404,16 +404,21 @@ impl Manager {
             drop(lease);
             let may_repeat = match &not_stored.error {
                 Error::Database { class, .. } => class.is_transient(),
-                Error::UnknownOutcome { .. } => match options.is_stored {
-                    None => false,
-                    Some(is_stored) => {
-                        let lease = self.read_as(&path, &remaining(), Taker::Thread, location)?;
-                        let stored = is_stored(&lease)?;
-                        match not_stored.returned {
-                            Some(done) if stored => return Ok(done),
-                            _ => !stored,
+                Error::UnknownOutcome { .. } => match (not_stored.returned, options.is_stored) {
+                    (Some(done), Some(is_stored)) => {
+                        let lease = self.read_as(&path, &remaining(), Taker::Thread, location);
+                        match lease.and_then(|lease| is_stored(&lease)) {
+                            Ok(true) => return Ok(done),
+                            Ok(false) => true,
+                            // Not its error: the caller would repeat what may be stored.
+                            Err(error) => {
+                                tracing::warn!(path = %path.display(), %error, "cannot look what is stored");
+                                false
+                            }
                         }
                     }
+                    // Of another transaction, which the closure ran, or nobody can look.
+                    _ => false,
                 },
                 _ => false,
             };

@@ -39,6 +39,11 @@ impl<'a> Wait<'a> {
         self.begun.elapsed()
     }
 
+    /// Whether its time is over, or it was cancelled.
+    pub(crate) fn is_over(&self) -> bool {
+        self.patience.deadline() <= clock::now() || self.patience.is_cancelled()
+    }
+
     /// The error of a wait that was cancelled, if it was.
     pub(crate) fn cancelled(&self) -> Option<Error> {
         let (path, wanted, waited) = (self.path.to_path_buf(), self.wanted, self.waited());

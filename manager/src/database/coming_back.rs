@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Database, Granted, Site, Taker, Used};
 use crate::attachment::{Demand, Left};
+use crate::class::ErrorClass;
 use crate::config::AccessMode;
+use crate::engine;
 use crate::gate::state::Afterwards;
 use crate::observer::LeaseEvent;
 
@@ -23,13 +25,26 @@ impl Database {
         if mode == AccessMode::ReadWrite && used == Used::Freely {
             self.count_commit();
         }
+        let beside_a_writer = mode == AccessMode::ReadOnly && site.attachment.lock().is_written();
+        if used == Used::Freely || beside_a_writer {
+            engine::roll_back(&connection);
+        }
+        // Who only reads kills nothing, and of the manager's own statements the errors have been seen.
+        let proof = match (mode, used) {
+            (AccessMode::ReadWrite, Used::Freely) => engine::prove_alive(&connection),
+            _ => Ok(()),
+        };
+        let dead = proof.err().map(|error| error.to_string());
+        let dead = dead.filter(|text| ErrorClass::of(text) == ErrorClass::Fatal);
         if let Err((connection, error)) = connection.close() {
             // Its own destructor would panic on the same error.
             tracing::error!(path = %site.path.display(), %error, "a connection did not close; it is leaked");
             std::mem::forget(connection);
         }
         let lease = site.leases.remove(number);
-        if used == Used::Freely {
+        if let Some(text) = dead {
+            self.found_dead(&text);
+        } else if used == Used::Freely {
             let left = site.attachment.lock().look_after(age);
             match left {
                 Left::Nothing => {}

@@ -10,13 +10,13 @@ use manager::{Error, ErrorClass, Manager, duckdb};
 use crate::support::{Site, config, count, manager};
 
 /// A small file system in memory, mounted in a folder of the test.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     at: PathBuf,
 }
 
 impl SmallDisk {
     /// `None` where this process may not mount, which it says.
-    fn mount(site: &Site, kibibytes: u32) -> Option<Self> {
+    pub(crate) fn mount(site: &Site, kibibytes: u32) -> Option<Self> {
         let at = site.path("disk");
         fs::create_dir(&at).unwrap();
         let options = format!("size={kibibytes}k");
@@ -36,18 +36,18 @@ impl SmallDisk {
         }
     }
 
-    fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.at.join("x.db")
     }
 
-    fn resize(&self, kibibytes: u32) {
+    pub(crate) fn resize(&self, kibibytes: u32) {
         let options = format!("remount,size={kibibytes}k");
         let resized = Command::new("mount").args(["-o", &options]).arg(&self.at).status().unwrap();
         assert!(resized.success());
     }
 
     /// Leaves no block free, also of those that are given back or counted late.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = fs::File::create(self.at.join("ballast")).unwrap();
         let mut failures_in_a_row = 0;
         while failures_in_a_row < 100 {

@@ -12,6 +12,8 @@ mod bad_input;
 mod closing;
 mod creation;
 mod escapes;
+mod fatal;
+mod faults;
 mod foreign_python;
 mod full_disk;
 mod keeping;
