@@ -15,10 +15,11 @@
 //! | `class` | an [`ErrorClass`](crate::ErrorClass), in snake case |
 //! | `found_unix_ms` | when it was found, in milliseconds after 1970 |
 //! | `pid`, `command` | by whom |
-//! | `database`, `log` | of the file and of its write-ahead log, `null` if there is none: `inode`, `bytes`, `modified_ns` (after 1970) |
+//! | `database`, `log` | of the file and of its write-ahead log, `null` if there is none: `inode`, `bytes`, `changed_ns` (after 1970) |
 //!
-//! It ends by itself as soon as the file or its log is another one, or has another length or time of change: somebody
-//! has mended it. The evidence is then kept as `<database>.quarantine-<found_unix_ms>.json`.
+//! It ends by itself as soon as the file or its log is another one, or has another length or time of change (the one
+//! that nobody can set back, stat(2)'s `st_ctim`): somebody may have mended it. The evidence is then kept as
+//! `<database>.quarantine-<found_unix_ms>.json`, or left where it is by a process that may not rename it.
 
 use std::fs;
 use std::io;
@@ -46,14 +47,14 @@ struct Evidence {
 struct Seen {
     inode: u64,
     bytes: u64,
-    modified_ns: i64,
+    changed_ns: i64,
 }
 
 impl Seen {
     fn at(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
-        let modified_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
-        Some(Self { inode: metadata.ino(), bytes: metadata.len(), modified_ns })
+        let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+        Some(Self { inode: metadata.ino(), bytes: metadata.len(), changed_ns })
     }
 }
 
@@ -86,7 +87,11 @@ pub(crate) fn refuse(database: &Path) -> Result<(), Error> {
     let name = format!("quarantine-{}.json", evidence.found_unix_ms);
     let kept = database.with_added_extension(name);
     tracing::info!(path = %database.display(), kept = %kept.display(), "mended; out of quarantine");
-    fs::rename(&at, kept).map_err(|source| Error::Io { action: "put aside", path: at, source })
+    if let Err(error) = fs::rename(&at, kept) {
+        // Another process was first, or this one may not: it is not in force any more wherever it lies.
+        tracing::warn!(path = %at.display(), %error, "the evidence was not put aside");
+    }
+    Ok(())
 }
 
 /// Turns an error of opening into the manager's; a damaged database goes into quarantine.
@@ -113,7 +118,7 @@ pub(crate) fn judge(database: &Path, class: ErrorClass, text: String) -> Error {
     let at = path_of(database);
     let written = serde_json::to_vec_pretty(&evidence)
         .map_err(io::Error::from)
-        .and_then(|text| fs::write(&at, text));
+        .and_then(|text| write_whole(&at, &text));
     let Evidence { text, .. } = evidence;
     match written {
         Ok(()) => {
@@ -126,6 +131,16 @@ pub(crate) fn judge(database: &Path, class: ErrorClass, text: String) -> Error {
             Error::Unusable { path: database.into(), class, text }
         }
     }
+}
+
+/// Writes a file that is there wholly or not at all: half an evidence would count as a note, and stay in force for good.
+fn write_whole(at: &Path, text: &[u8]) -> io::Result<()> {
+    let beside = at.with_added_extension(format!("{}.new", process::id()));
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, at));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside); // there may be none
+    }
+    written
 }
 
 fn log_of(database: &Path) -> PathBuf {

@@ -27,6 +27,7 @@ mod one_instance;
 mod outside;
 mod peer;
 mod phases;
+mod quarantine;
 mod stale;
 mod stopped;
 mod store;
