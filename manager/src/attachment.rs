@@ -136,8 +136,9 @@ impl Attachment {
         };
         let waited = begun.elapsed();
         self.check_identity()?;
-        let gate_identity = gate.as_ref().map(Hold::identity).transpose()?;
         let begun = clock::now();
+        // Before there is a descriptor that a child could inherit.
+        let guard = ForkGuard::of_database(&self.path, self.id.numbers());
         let attached = self.attach(&host, mode, wait);
         match &attached {
             Err(error) if error.class() == Some(ErrorClass::Fatal) => host.close(),
@@ -158,7 +159,7 @@ impl Attachment {
                 Cover::Training(training) if mode == AccessMode::ReadWrite => training,
                 _ => None,
             },
-            _fork: ForkGuard::new(&self.path, self.id, gate_identity),
+            _fork: guard,
         });
         let attached_in = begun.elapsed();
         self.context.tell(&self.path, &LeaseEvent::Opened { mode, waited, attached_in });
@@ -273,12 +274,6 @@ impl Attachment {
     /// Whether the file is detached and DuckDB has it all the same.
     pub(crate) fn lingers(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.lingers)
-    }
-
-    /// Forgets everything: in a forked child nothing of it may be used or closed.
-    pub(crate) fn abandon(&mut self) {
-        std::mem::forget(self.host.take());
-        std::mem::forget(self.held.take());
     }
 
     /// Folds the write-ahead log into the file now.

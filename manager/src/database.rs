@@ -120,6 +120,16 @@ impl Database {
         &self.site.path
     }
 
+    /// Whether this is a child of the process that it belongs to.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.site.context.is_forked()
+    }
+
+    /// Fails there.
+    pub(crate) fn refuse_forked(&self) -> Result<(), Error> {
+        self.site.context.refuse_forked(&self.site.path, Wanted::Lease(AccessMode::ReadWrite))
+    }
+
     /// Waits for a lease. Steps 1 to 4 of the module's header.
     pub(crate) fn acquire(
         &self,
@@ -173,11 +183,16 @@ impl Database {
 
     /// The thread that took the lease may take another one.
     pub(crate) fn unbind(&self, number: u64) {
-        self.site.leases.unbind(number);
+        if !self.is_forked() {
+            self.site.leases.unbind(number);
+        }
     }
 
     /// A change was committed. Told before it is acknowledged, so that whoever hears of it finds a new generation (I9).
     pub(crate) fn count_commit(&self) {
+        if self.is_forked() {
+            return;
+        }
         if let Some(page) = self.site.attachment.lock().page() {
             page.count_one();
         }
@@ -186,6 +201,9 @@ impl Database {
     /// The instance is dead: nobody gets a lease on it any more, and the next one opens it anew.
     pub(crate) fn found_dead(&self, text: &str) {
         let site = &*self.site;
+        if self.is_forked() {
+            return; // it is the parent's
+        }
         let is_news = site.attachment.lock().condemn();
         if is_news {
             tracing::error!(path = %site.path.display(), text, "the instance is dead; it is opened anew");
@@ -257,6 +275,9 @@ impl Database {
     /// A guard of a phase is gone. Somebody may have waited for a write hold that it covered.
     pub(crate) fn left(&self, phase: Phase, lasted: Duration) {
         let site = &*self.site;
+        if self.is_forked() {
+            return; // its parent is in it
+        }
         site.context.tell(&site.path, &LeaseEvent::PhaseLeft { phase, lasted });
         self.keeper.wake_now();
     }
@@ -390,11 +411,11 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let mut attachment = self.site.attachment.lock();
         if self.site.context.is_forked() {
-            attachment.abandon();
+            // Nothing of it may be used or closed, and another thread of the parent may have been in the middle of it.
+            std::mem::forget(Arc::clone(&self.site));
         } else {
-            attachment.let_go();
+            self.site.attachment.lock().let_go();
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::seam::fork;
 use crate::seam::shared_page::SharedPage;
 
 /// How long it sleeps at most while anything is going on.
@@ -32,6 +33,7 @@ pub(crate) enum Next {
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     is_begun: AtomicBool,
+    epoch: u32,
 }
 
 #[derive(Default)]
@@ -52,7 +54,7 @@ struct Orders {
 
 impl Default for Keeper {
     fn default() -> Self {
-        Self { shared: Arc::default(), is_begun: AtomicBool::new(false) }
+        Self { shared: Arc::default(), is_begun: AtomicBool::new(false), epoch: fork::epoch() }
     }
 }
 
@@ -113,8 +115,11 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.order(|orders| orders.is_stopped = true);
-        self.wake_now();
+        // A forked child has no such thread, and the parent's may have been in the middle of its orders.
+        if fork::epoch() == self.epoch {
+            self.order(|orders| orders.is_stopped = true);
+            self.wake_now();
+        }
     }
 }
 

@@ -31,6 +31,11 @@ impl Lease {
 
     /// For the user, who may do anything on it.
     fn connection(&self) -> &Connection {
+        assert!(
+            !self.database.is_forked(),
+            "a lease of the parent process is used in a forked child: `{}`",
+            self.database.path().display()
+        );
         self.used.set(Used::Freely);
         &self.granted().connection
     }
@@ -67,6 +72,10 @@ impl Drop for Lease {
 /// A lease that is leaked with `mem::forget` keeps the file held until the process ends; it is reported when it is older
 /// than [`Config::lease_age_max`](crate::Config::lease_age_max), and whoever waits for it is told the line that
 /// took it.
+///
+/// # Panics
+///
+/// Dereferencing it panics in a forked child of the process that took it. Dropping it there does nothing.
 pub struct ReadLease(Lease);
 
 /// The connection that may write a database, alone among all threads and processes.
@@ -74,7 +83,7 @@ pub struct ReadLease(Lease);
 /// Given by [`Manager::write`](crate::Manager::write) and returned when it is dropped: a transaction
 /// that is still open then is rolled back, temporary tables are gone. It dereferences to a
 /// [`duckdb::Connection`]; use [`transaction`](Self::transaction) for anything that has to be stored as a
-/// whole. What [`ReadLease`] says of other threads, clones, attached databases and leaks holds here too.
+/// whole. What [`ReadLease`] says of other threads, clones, attached databases, leaks and forks holds here too.
 pub struct WriteLease(Lease);
 
 impl ReadLease {
@@ -129,6 +138,8 @@ impl WriteLease {
     /// * [`Error::TransactionEnded`] if `work` sent a COMMIT or ROLLBACK of its own.
     /// * [`Error::Database`] if the commit was refused; nothing is stored.
     /// * [`Error::UnknownOutcome`] if the commit was cut off.
+    /// * [`Error::Forked`] in a forked child of the process that took the lease, also where `work` forked; nothing is stored
+    ///   there.
     ///
     /// # Example
     ///
@@ -156,6 +167,7 @@ impl WriteLease {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let database = &self.0.database;
+        database.refuse_forked()?;
         let ran = transaction::run(self.0.connection(), database, Bare::Reachable, work);
         ran.map_err(|not_stored| not_stored.error)
     }

@@ -319,6 +319,7 @@ impl Manager {
         phase: Phase,
         options: &AcquireOptions,
     ) -> Result<PhaseGuard, Error> {
+        self.shared.context.refuse_forked(path.as_ref(), Wanted::Phase(phase))?;
         let database = match phase {
             Phase::Training => self.open_or_create(path.as_ref(), options)?,
             Phase::Evaluation => self.database(path.as_ref())?,
@@ -360,6 +361,7 @@ impl Manager {
         taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<ReadLease, Error> {
+        self.shared.context.refuse_forked(path, Wanted::Lease(AccessMode::ReadOnly))?;
         let database = self.database(path)?;
         let granted = database.acquire(AccessMode::ReadOnly, options, taker, location)?;
         Ok(ReadLease::new(database, granted))
@@ -372,6 +374,7 @@ impl Manager {
         taker: Taker,
         location: &'static Location<'static>,
     ) -> Result<WriteLease, Error> {
+        self.shared.context.refuse_forked(path, Wanted::Lease(AccessMode::ReadWrite))?;
         let database = self.open_or_create(path, options)?;
         let granted = database.acquire(AccessMode::ReadWrite, options, taker, location)?;
         Ok(WriteLease::new(database, granted))
@@ -465,7 +468,6 @@ impl Manager {
             return Ok(database);
         }
         if !path.exists() {
-            self.shared.context.refuse_forked(path, Wanted::Creation)?;
             let config = &self.shared.context.config;
             let wait_max = options.wait_max.unwrap_or(config.wait_max);
             create::create(

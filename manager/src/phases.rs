@@ -14,8 +14,6 @@ use crate::gate::file::Refusal;
 use crate::gate::phase::PhaseHold;
 use crate::gate::record::Phase;
 use crate::seam::clock;
-use crate::seam::file_id::FileId;
-use crate::seam::fork::ForkGuard;
 use crate::seam::patience::Patience;
 use crate::wait::Wait;
 
@@ -90,16 +88,11 @@ pub(crate) struct PhaseShare {
     since: Instant,
     /// `None` only while it is given back.
     hold: Option<Arc<PhaseHold>>,
-    _fork: Option<ForkGuard>,
 }
 
 impl PhaseShare {
     pub(crate) fn new(database: Arc<Database>, phase: Phase, hold: Arc<PhaseHold>) -> Self {
-        let gate = hold.identity().ok();
-        let _fork = FileId::at(database.path())
-            .ok()
-            .and_then(|id| ForkGuard::new(database.path(), id, gate));
-        Self { database, phase, since: clock::now(), hold: Some(hold), _fork }
+        Self { database, phase, since: clock::now(), hold: Some(hold) }
     }
 
     pub(crate) fn phase(&self) -> Phase {

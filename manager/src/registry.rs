@@ -19,6 +19,7 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::observer::Context;
 use crate::seam::file_id::FileId;
+use crate::seam::fork;
 
 /// The name of a manager within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,18 @@ struct Entry {
     database: Weak<Database>,
 }
 
-static FILES: LazyLock<Mutex<HashMap<FileId, Entry>>> = LazyLock::new(Mutex::default);
+type Files = Mutex<HashMap<FileId, Entry>>;
+
+/// As many forks in a row begin with a table of their own; the children of children beyond share the last one.
+const EPOCHS_MAX: usize = 16;
+
+/// The table of this process. A forked child begins with an empty one: what the parent's lists is nothing that the child
+/// has open, and another thread of the parent may have been in the middle of it.
+fn files() -> &'static Files {
+    static FILES: [LazyLock<Files>; EPOCHS_MAX] =
+        [const { LazyLock::new(Mutex::default) }; EPOCHS_MAX];
+    &FILES[(fork::epoch() as usize).min(EPOCHS_MAX - 1)]
+}
 
 /// The one instance of the file at `path`, for the manager that owns it.
 pub(crate) fn database(
@@ -38,7 +50,7 @@ pub(crate) fn database(
     context: &Arc<Context>,
 ) -> Result<(FileId, Arc<Database>), Error> {
     let (canonical, id) = identify(path)?;
-    let mut files = FILES.lock();
+    let mut files = files().lock();
     files.retain(|_, entry| entry.database.strong_count() > 0);
     if let Some(entry) = files.get(&id)
         && let Some(database) = entry.database.upgrade()
@@ -61,7 +73,7 @@ pub(crate) fn database(
 
 /// Every database that a manager has used and somebody still keeps.
 pub(crate) fn databases_of(owner: ManagerId) -> Vec<Arc<Database>> {
-    let files = FILES.lock();
+    let files = files().lock();
     let own = files.values().filter(|entry| entry.owner == owner);
     let mut databases: Vec<_> = own.filter_map(|entry| entry.database.upgrade()).collect();
     databases.sort_by(|a, b| a.path().cmp(b.path()));

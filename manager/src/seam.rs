@@ -12,7 +12,6 @@ pub(crate) mod database_lock;
 #[cfg(feature = "engine")]
 pub(crate) mod file_id;
 pub(crate) mod file_lock;
-#[cfg(feature = "engine")]
 pub(crate) mod fork;
 pub(crate) mod jitter;
 pub(crate) mod patience;

@@ -80,6 +80,7 @@ const ENDING_WORDS: [&str; 6] = ["commit", "rollback", "abort", "end", "execute"
 /// failed: such a transaction is never committed.
 pub struct Transaction<'a> {
     connection: &'a Connection,
+    database: &'a Database,
     first_failure: RefCell<Option<String>>,
     /// Its number, once that has been asked for.
     number: Cell<Option<u64>>,
@@ -151,6 +152,7 @@ impl Transaction<'_> {
         table: &str,
         fill: impl FnOnce(&mut Appender<'_>) -> duckdb::Result<()>,
     ) -> Result<(), Error> {
+        self.database.refuse_forked()?;
         self.remember(self.connection.appender(table).and_then(|mut appender| {
             fill(&mut appender)?;
             appender.flush()
@@ -187,6 +189,7 @@ impl Transaction<'_> {
 
     /// Asks for the transaction's number before a statement that might end it.
     fn expect(&self, sql: &str) -> Result<(), Error> {
+        self.database.refuse_forked()?;
         if self.number.get().is_none() && may_end_transaction(sql) {
             self.number.set(Some(self.remember(number(self.connection))?));
         }
@@ -213,7 +216,7 @@ pub(crate) fn run<T, E: From<Error>>(
     bare: Bare,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, NotStored<T, E>> {
-    let ran = attempt(connection, database.path(), bare, work);
+    let ran = attempt(connection, database, bare, work);
     match &ran {
         Ok(_) => database.count_commit(),
         Err((_, Some(fatal), _)) => database.found_dead(fatal),
@@ -227,10 +230,11 @@ type Failed<T, E> = (E, Option<String>, Option<T>);
 
 fn attempt<T, E: From<Error>>(
     connection: &Connection,
-    path: &Path,
+    database: &Database,
     bare: Bare,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, Failed<T, E>> {
+    let path = database.path();
     let failed = |error: Error| {
         let fatal = error.is_fatal().then(|| error.to_string());
         (E::from(error), fatal, None)
@@ -238,11 +242,15 @@ fn attempt<T, E: From<Error>>(
     connection.execute_batch("BEGIN").map_err(|error| failed(error.into()))?;
     let open = Open { connection };
     let (first_failure, known) = (RefCell::new(None), Cell::new(None));
-    let transaction = Transaction { connection, first_failure, number: known };
+    let transaction = Transaction { connection, database, first_failure, number: known };
     if bare == Bare::Reachable {
         transaction.number.set(Some(number(connection).map_err(|error| failed(error.into()))?));
     }
     let result = work(&transaction);
+    if let Err(forked) = database.refuse_forked() {
+        std::mem::forget(open); // it is the parent's
+        return Err(failed(forked));
+    }
     let begun_as = transaction.number.get();
     let failure = transaction.first_failure.into_inner();
     let fatal = failure.clone().filter(|text| ErrorClass::of(text) == ErrorClass::Fatal);

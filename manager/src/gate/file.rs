@@ -56,6 +56,7 @@ use super::byte;
 use super::record::{self, Holder, Slot, Standing};
 use crate::seam::clock;
 use crate::seam::file_lock::{self, Share};
+use crate::seam::fork::{self, ForkGuard};
 use crate::seam::patience::Patience;
 use crate::seam::shared_page::{COUNTER_AT, PAGE_BYTES, SharedPage};
 
@@ -89,16 +90,27 @@ pub(crate) struct GateFile {
     file: File,
     page: Arc<SharedPage>,
     is_writable: bool,
+    epoch: u32,
+    _fork: Option<ForkGuard>,
 }
 
 impl GateFile {
     /// Opens the gate of a database, and makes it if it is not there.
     pub(crate) fn open(database: &Path) -> Result<Self, Refusal> {
         let path = path_of(database);
-        match open_or_create(&path, database).and_then(|file| Ok((map(&file, true)?, file))) {
-            Ok((page, file)) => Ok(Self { path, file, page, is_writable: true }),
+        let opened = open_or_create(&path, database);
+        match opened.and_then(|file| Self::new(path.clone(), file, true)) {
+            Ok(gate) => Ok(gate),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
         }
+    }
+
+    fn new(path: PathBuf, file: File, is_writable: bool) -> io::Result<Self> {
+        let page = SharedPage::map(&file, is_writable).map(Arc::new)?;
+        let metadata = file.metadata()?;
+        let epoch = fork::epoch();
+        let guard = ForkGuard::of_file((metadata.dev(), metadata.ino()));
+        Ok(Self { path, file, page, is_writable, epoch, _fork: guard })
     }
 
     /// Opens the gate for one who reads: [`GateFile::open`] where it may, what there is where it may not write, and
@@ -116,16 +128,15 @@ impl GateFile {
     pub(crate) fn open_existing(database: &Path) -> Result<Option<Self>, Refusal> {
         let path = path_of(database);
         let opened = open_regular(OpenOptions::new().read(true), &path);
-        let mapped = opened.and_then(|file| {
+        let gate = opened.and_then(|file| {
             if file.metadata()?.len() < PAGE_BYTES as u64 {
                 return Ok(None); // nobody has been at it yet
             }
             check_header(&file)?;
-            Ok(Some((map(&file, false)?, file)))
+            Self::new(path.clone(), file, false).map(Some)
         });
-        match mapped {
-            Ok(Some((page, file))) => Ok(Some(Self { path, file, page, is_writable: false })),
-            Ok(None) => Ok(None),
+        match gate {
+            Ok(gate) => Ok(gate),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Refusal::Unusable { gate: path, source }),
         }
@@ -134,13 +145,6 @@ impl GateFile {
     /// The page that all processes at this gate share.
     pub(crate) fn page(&self) -> &Arc<SharedPage> {
         &self.page
-    }
-
-    /// Which device and inode it is.
-    #[cfg(feature = "engine")]
-    pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {
-        let metadata = self.attempt(self.file.metadata())?;
-        Ok((metadata.dev(), metadata.ino()))
     }
 
     /// Takes a byte if nobody is in the way. Returns whether it did.
@@ -216,8 +220,11 @@ impl GateFile {
 
 impl Drop for GateFile {
     fn drop(&mut self) {
-        // Closing would do, unless a forked child has the descriptor too. It cannot fail on a good one.
-        let _ = file_lock::unlock_all(&self.file);
+        // In a forked child they are the parent's locks.
+        if fork::epoch() == self.epoch {
+            // Closing would do, unless a forked child has the descriptor too. It cannot fail on a good one.
+            let _ = file_lock::unlock_all(&self.file);
+        }
     }
 }
 
@@ -230,10 +237,6 @@ fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> 
 
 fn is_write_protected(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-}
-
-fn map(file: &File, is_writable: bool) -> io::Result<Arc<SharedPage>> {
-    SharedPage::map(file, is_writable).map(Arc::new)
 }
 
 fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {

@@ -85,12 +85,6 @@ impl Hold {
     pub(crate) fn is_current(&self) -> Result<bool, Refusal> {
         self.gate.is_current()
     }
-
-    /// Which device and inode the gate file is.
-    #[cfg(feature = "engine")]
-    pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {
-        self.gate.identity()
-    }
 }
 
 fn pass_turnstile(gate: &GateFile, mode: AccessMode, patience: &Patience) -> Result<(), Refusal> {

@@ -30,16 +30,10 @@ pub(crate) enum WritePermission {
 /// A phase this process is in. It is left by dropping it.
 #[derive(Debug)]
 pub(crate) struct PhaseHold {
-    gate: GateFile,
+    _gate: GateFile,
 }
 
 impl PhaseHold {
-    /// Which device and inode the gate file is.
-    #[cfg(feature = "engine")]
-    pub(crate) fn identity(&self) -> Result<(u64, u64), Refusal> {
-        self.gate.identity()
-    }
-
     /// Waits until nobody is in the other phase, does what is to be done `before` anybody is in this one, and enters.
     pub(crate) fn enter(
         database: &Path,
@@ -69,7 +63,7 @@ impl PhaseHold {
                 gate.unlock(other)?;
                 gate.unlock(byte::PHASE_TURNSTILE)?;
                 gate.confirm(slot.as_ref(), &mut holder)?;
-                return Ok(Self { gate });
+                return Ok(Self { _gate: gate });
             }
         }
     }

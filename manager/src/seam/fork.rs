@@ -2,22 +2,18 @@
 //!
 //! A forked child inherits everything but the threads: connections that still work and append to a log that the parent
 //! is about to fold away, and descriptors that keep the parent's locks alive after it has died. So, in the child, before
-//! `fork` returns there: every descriptor of a held database, of its log and of its gate is replaced by one of
+//! `fork` returns there: every descriptor of a held database, of its log and of a gate is replaced by one of
 //! `/dev/null` that cannot be written, and [`epoch`] moves on, by which managers notice that they are the parent's.
 //!
 //! A child that replaces itself by another program at once (`std::process::Command`, `posix_spawn`) does not come here
 //! and needs nothing: all these descriptors are closed on exec.
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::ffi::{CStr, CString};
 use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::file_id::FileId;
-
 /// Files that are taken away from children, over all databases of the process.
-const GUARDS_MAX: usize = 64;
+const GUARDS_MAX: usize = 256;
 
 /// How many forks lie between this process and the one that called this first.
 pub(crate) fn epoch() -> u32 {
@@ -31,32 +27,43 @@ pub(crate) fn epoch() -> u32 {
 }
 
 static EPOCH: AtomicU32 = AtomicU32::new(0);
-static GUARDS: [AtomicPtr<Files>; GUARDS_MAX] =
+static GUARDS: [AtomicPtr<Guarded>; GUARDS_MAX] =
     [const { AtomicPtr::new(std::ptr::null_mut()) }; GUARDS_MAX];
 
-/// What belongs to one hold.
-struct Files {
-    database: (u64, u64),
-    gate: Option<(u64, u64)>,
+/// A device and an inode.
+type Identity = (u64, u64);
+
+struct Guarded {
+    file: Identity,
     /// Made and removed while the database is held, so it is looked for by name.
-    log: CString,
+    log: Option<CString>,
 }
 
-/// Takes the files of a hold away from children while it lives.
+/// Takes a file away from children while it lives.
 #[derive(Debug)]
 pub(crate) struct ForkGuard(usize);
 
 impl ForkGuard {
     /// `None` if there are as many as can be: then a child keeps those descriptors, and only its managers refuse.
-    pub(crate) fn new(database: &Path, id: FileId, gate: Option<(u64, u64)>) -> Option<Self> {
-        let log =
-            CString::new(database.with_added_extension("wal").into_os_string().into_vec()).ok()?;
-        let files = Box::into_raw(Box::new(Files { database: id.numbers(), gate, log }));
+    pub(crate) fn of_file(file: Identity) -> Option<Self> {
+        Self::new(Guarded { file, log: None })
+    }
+
+    /// As [`ForkGuard::of_file`], and its write-ahead log with it.
+    #[cfg(feature = "engine")]
+    pub(crate) fn of_database(path: &std::path::Path, file: Identity) -> Option<Self> {
+        use std::os::unix::ffi::OsStringExt;
+        let log = CString::new(path.with_added_extension("wal").into_os_string().into_vec()).ok();
+        Self::new(Guarded { file, log })
+    }
+
+    fn new(guarded: Guarded) -> Option<Self> {
+        let guarded = Box::into_raw(Box::new(guarded));
         for (number, place) in GUARDS.iter().enumerate() {
-            // Release: whoever finds the pointer finds the files behind it.
+            // Release: whoever finds the pointer finds what is behind it.
             let taken = place.compare_exchange(
                 std::ptr::null_mut(),
-                files,
+                guarded,
                 Ordering::Release,
                 Ordering::Relaxed,
             );
@@ -65,18 +72,18 @@ impl ForkGuard {
             }
         }
         // SAFETY: made above, and nobody else has it.
-        drop(unsafe { Box::from_raw(files) });
+        drop(unsafe { Box::from_raw(guarded) });
         None
     }
 }
 
 impl Drop for ForkGuard {
     fn drop(&mut self) {
-        let files = GUARDS[self.0].swap(std::ptr::null_mut(), Ordering::Acquire);
-        if !files.is_null() {
+        let guarded = GUARDS[self.0].swap(std::ptr::null_mut(), Ordering::Acquire);
+        if !guarded.is_null() {
             // SAFETY: put there by `new`, and taken out here only. A fork that happens meanwhile copies either the
             // pointer and what it points to, or neither.
-            drop(unsafe { Box::from_raw(files) });
+            drop(unsafe { Box::from_raw(guarded) });
         }
     }
 }
@@ -84,35 +91,45 @@ impl Drop for ForkGuard {
 /// Runs in the child, in its one thread, before `fork` returns. Calls async-signal-safe functions only.
 extern "C" fn in_child() {
     EPOCH.fetch_add(1, Ordering::Relaxed);
-    for place in &GUARDS {
-        let files = place.load(Ordering::Acquire);
-        if !files.is_null() {
-            // SAFETY: not freed before the place is emptied, which only the parent would do now.
-            take_away(unsafe { &*files });
+    let mut files = [None; 2 * GUARDS_MAX];
+    for (number, place) in GUARDS.iter().enumerate() {
+        // SAFETY: not freed before the place is emptied, which only the parent would do now.
+        if let Some(guarded) = unsafe { place.load(Ordering::Acquire).as_ref() } {
+            files[2 * number] = Some(guarded.file);
+            files[2 * number + 1] = guarded.log.as_deref().and_then(at);
         }
+    }
+    if files.iter().any(Option::is_some) {
+        take_away(&files);
     }
 }
 
-fn take_away(files: &Files) {
-    // SAFETY: open(2), stat(2), fstat(2), getrlimit(2) and dup3(2) on valid, NUL-terminated strings and pointers to live
+fn at(path: &CStr) -> Option<Identity> {
+    // SAFETY: stat(2) on a NUL-terminated string and a pointer to a live local, for which all-zero bytes are valid.
+    unsafe {
+        let mut status: libc::stat = std::mem::zeroed();
+        let found = libc::stat(path.as_ptr(), &raw mut status) == 0;
+        found.then_some((status.st_dev, status.st_ino))
+    }
+}
+
+fn take_away(files: &[Option<Identity>]) {
+    // SAFETY: open(2), fstat(2), getrlimit(2), dup3(2) and close(2) on valid, NUL-terminated strings and pointers to live
     // locals; all-zero bytes are valid for both structures. Numbers that name no descriptor are answered with an error.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         if null == -1 {
             return;
         }
-        let mut status: libc::stat = std::mem::zeroed();
-        let has_log = libc::stat(files.log.as_ptr(), &raw mut status) == 0;
-        let log = has_log.then_some((status.st_dev, status.st_ino));
         let mut limit: libc::rlimit = std::mem::zeroed();
         let known = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0;
         let end = if known { limit.rlim_cur.min(1 << 16) as i32 } else { 1 << 10 };
         for descriptor in (3..end).filter(|&descriptor| descriptor != null) {
-            if libc::fstat(descriptor, &raw mut status) == 0 {
-                let found = (status.st_dev, status.st_ino);
-                if found == files.database || Some(found) == files.gate || Some(found) == log {
-                    libc::dup3(null, descriptor, libc::O_CLOEXEC);
-                }
+            let mut status: libc::stat = std::mem::zeroed();
+            if libc::fstat(descriptor, &raw mut status) == 0
+                && files.contains(&Some((status.st_dev, status.st_ino)))
+            {
+                libc::dup3(null, descriptor, libc::O_CLOEXEC);
             }
         }
         libc::close(null);

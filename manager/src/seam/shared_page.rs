@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,6 +41,13 @@ impl SharedPage {
         if file.metadata()?.len() < PAGE_BYTES as u64 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its first page is cut off"));
         }
+        // Through an open of its own: a mapping keeps the file's open alive, in a forked child, too, and with it every
+        // lock that was taken through that.
+        let own = File::options()
+            .read(true)
+            .write(is_writable)
+            .open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let file = own.as_ref().unwrap_or(file);
         let protection =
             if is_writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a new mapping at an address of the kernel's choice takes no memory away from anybody.

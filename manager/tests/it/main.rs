@@ -15,6 +15,7 @@ mod escapes;
 mod fatal;
 mod faults;
 mod foreign_python;
+mod forked;
 mod full_disk;
 mod keeping;
 mod kills;
