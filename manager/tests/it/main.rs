@@ -29,6 +29,7 @@ mod outside;
 mod peer;
 mod phases;
 mod quarantine;
+mod read_only;
 mod stale;
 mod stopped;
 mod store;
