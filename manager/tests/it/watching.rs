@@ -61,26 +61,25 @@ fn a_slow_wait_is_told_of_once_and_names_who_is_in_the_way() {
 }
 
 #[test]
-fn a_slow_wait_for_a_phase_and_in_the_queue_is_told_of_too() {
+fn a_slow_wait_for_a_phase_and_one_in_the_queue_are_told_of_too() {
     let site = Site::new();
     let (manager, told) = watched(Config { warn_after: Duration::from_millis(50), ..config() });
-    let lease = manager.write(site.database()).unwrap();
-    let [reading, entering] = [false, true].map(|evaluates| {
-        let (manager, path) = (manager.clone(), site.database());
-        Running::begin(move || {
-            if evaluates {
-                manager.evaluation_phase(path).map(drop).unwrap();
-            } else {
-                manager.write(path).map(drop).unwrap();
+    for (evaluates, wanted) in [(false, "ReadWrite"), (true, "Phase(Evaluation)")] {
+        let lease = manager.write(site.database()).unwrap();
+        let waiting = Running::begin({
+            let (manager, path) = (manager.clone(), site.database());
+            move || {
+                if evaluates {
+                    manager.evaluation_phase(path).map(drop).unwrap();
+                } else {
+                    manager.write(path).map(drop).unwrap();
+                }
             }
-        })
-    });
-    eventually("both are told of", || {
-        told.has(&["SlowWait", "ReadWrite"]) && told.has(&["SlowWait", "Phase(Evaluation)"])
-    });
-    drop(lease);
-    reading.finish();
-    entering.finish();
+        });
+        eventually("it is told of", || told.has(&["SlowWait", wanted]));
+        drop(lease);
+        waiting.finish();
+    }
 }
 
 #[test]
