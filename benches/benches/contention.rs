@@ -184,7 +184,9 @@ fn main() {
     }
     for round in 1..=ROUNDS {
         println!("contention, round {round} of {ROUNDS}");
-        cells.iter_mut().for_each(|cell| measure(cell, &arguments, folder.path()));
+        for cell in &mut cells {
+            measure(cell, &arguments, folder.path());
+        }
     }
     let figures = |cell: &Cell| Figures::new(cell.policy, cell.processes, &cell.outcomes);
     let all: Vec<Figures> = cells.iter().map(figures).collect();

@@ -267,8 +267,8 @@ impl Database {
         let label = &site.context.config.label;
         let hold = site.phases.enter(&site.path, phase, label, &wait, before);
         let hold = hold.map_err(|refusal| site.refused(&wait, refusal))?;
-        let waited = wait.waited();
-        site.context.tell(&site.path, &LeaseEvent::PhaseEntered { phase, waited });
+        let entered = LeaseEvent::PhaseEntered { phase, waited: wait.waited() };
+        site.context.tell(&site.path, &entered);
         Ok(PhaseShare::new(Arc::clone(self), phase, hold))
     }
 

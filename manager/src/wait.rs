@@ -46,8 +46,11 @@ impl<'a> Wait<'a> {
 
     /// The error of a wait that was cancelled, if it was.
     pub(crate) fn cancelled(&self) -> Option<Error> {
-        let (path, wanted, waited) = (self.path.to_path_buf(), self.wanted, self.waited());
-        self.patience.is_cancelled().then_some(Error::Cancelled { path, wanted, waited })
+        self.patience.is_cancelled().then(|| Error::Cancelled {
+            path: self.path.to_path_buf(),
+            wanted: self.wanted,
+            waited: self.waited(),
+        })
     }
 
     /// The error of a gate that did not open; `here` is what this process itself has out.

@@ -7,6 +7,7 @@ use crate::attachment::Demand;
 use crate::gate::state::Afterwards;
 use crate::keeper::{Next, TICK};
 use crate::observer::LeaseEvent;
+use crate::wait::SlowWait;
 
 impl Site {
     /// Looks after the hold, the leases and the waits, once.
@@ -90,12 +91,12 @@ impl Site {
     fn tell_of_slow_waits(&self) {
         for slow in self.waits.newly_slow(self.context.config.warn_after) {
             let holders = self.holders();
-            let (wanted, waited) = (slow.wanted, slow.waited);
+            let SlowWait { path, wanted, waited } = slow;
             let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let here: Vec<String> =
                 self.leases.statuses().iter().map(ToString::to_string).collect();
             tracing::warn!(
-                path = %slow.path.display(), %wanted, ?waited, holders = names.join("; "), here = here.join("; "),
+                path = %path.display(), %wanted, ?waited, holders = names.join("; "), here = here.join("; "),
                 "a wait takes long"
             );
             let event = LeaseEvent::SlowWait { wanted, waited, holders: &holders };
