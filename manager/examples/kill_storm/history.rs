@@ -163,6 +163,9 @@ impl History {
 
 impl Life {
     fn hear(&mut self, line: &Line) -> Result<(), String> {
+        if *line == Line::Polls {
+            return Ok(()); // it is at what it was at
+        }
         let around = if self.is_in_phase { Activity::Phase } else { Activity::Idle };
         self.activity = line.activity().unwrap_or(around);
         match *line {
@@ -228,6 +231,7 @@ mod tests {
         assert_eq!(of(&[Line::Ready]), Activity::Idle);
         assert_eq!(of(&in_phase), Activity::Phase);
         assert_eq!(of(&[&in_phase[..], &[Line::Reads]].concat()), Activity::Read);
+        assert_eq!(of(&[&in_phase[..], &[Line::Reads, Line::Polls]].concat()), Activity::Read);
         assert_eq!(of(&[&in_phase[..], &[Line::Reads, Line::Read]].concat()), Activity::Phase);
         assert_eq!(of(&[&in_phase[..], &[Line::Left]].concat()), Activity::Idle);
         assert_eq!(heard(&[]).life(0).slot, 3);

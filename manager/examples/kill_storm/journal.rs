@@ -30,6 +30,10 @@ pub(crate) enum Line {
     Closed,
     Idles,
     Idled,
+    /// It had the gate and found the file held: by somebody who let go of the gate first, or does not use it. Not by
+    /// one who was killed: Linux frees DuckDB's lock when it closes a dead process's files, and the locks of the gate
+    /// after it has closed them all.
+    Polls,
     Ended,
     /// It saw what must not be.
     Broken(String),
@@ -131,6 +135,7 @@ impl Line {
             "closed" => Self::Closed,
             "idles" => Self::Idles,
             "idled" => Self::Idled,
+            "polls" => Self::Polls,
             "ended" => Self::Ended,
             "broken" => Self::Broken(rest.to_owned()),
             _ => return None,
@@ -158,6 +163,7 @@ impl fmt::Display for Line {
             Self::Closed => f.write_str("closed"),
             Self::Idles => f.write_str("idles"),
             Self::Idled => f.write_str("idled"),
+            Self::Polls => f.write_str("polls"),
             Self::Ended => f.write_str("ended"),
             Self::Broken(text) => write!(f, "broken {text}"),
         }
@@ -187,6 +193,7 @@ mod tests {
             Line::Closed,
             Line::Idles,
             Line::Idled,
+            Line::Polls,
             Line::Ended,
             Line::Broken("what it saw".into()),
         ]
@@ -214,7 +221,10 @@ mod tests {
     fn no_line_that_a_stranded_worker_can_say_is_progress() {
         for line in all().iter().filter(|line| line.is_progress()) {
             assert_eq!(line.activity().filter(|&at| at != Activity::Phase), None, "{line}");
-            assert!(!matches!(line, Line::Ready | Line::Idled | Line::Broken(_)), "{line}");
+            assert!(
+                !matches!(line, Line::Ready | Line::Idled | Line::Polls | Line::Broken(_)),
+                "{line}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | `--seed 0xN` | the clock | of every draw |
 //! | `--folder PATH` | a temporary one | where the database is; it has to be empty |
 //! | `--recovery-max-ms N` | 10000 | everybody gets something within this time after each kill |
-//! | `--canary drop-ack`, `torn-row`, `strand` | none | a planted fault, which the storm has to notice |
+//! | `--canary drop-ack`, `torn-row`, `strand`, `outsider` | none | a planted fault, which the storm has to notice |
 //!
 //! Exit code 0: nothing was lost. 1: something was, or somebody was stranded; the last lines of the history say how,
 //! and the folder stays. 2: the storm itself could not go on.
@@ -123,6 +123,7 @@ impl Arguments {
                     "drop-ack" => Canary::DropAck,
                     "torn-row" => Canary::TornRow,
                     "strand" => Canary::Strand,
+                    "outsider" => Canary::Outsider,
                     _ => return Err(format!("there is no canary `{value}`")),
                 });
             }

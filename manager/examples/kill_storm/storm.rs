@@ -44,6 +44,8 @@ pub(crate) enum Canary {
     TornRow,
     /// A worker is stopped where it holds the write lease, and never continued.
     Strand,
+    /// Somebody holds the file who does not know the gate.
+    Outsider,
 }
 
 /// Why a storm ended early.
@@ -134,6 +136,7 @@ impl Storm {
         match self.options.canary {
             Some(Canary::TornRow) => self.judge.tear()?,
             Some(Canary::Strand) => self.strand()?,
+            Some(Canary::Outsider) => self.intrude()?,
             Some(Canary::DropAck) | None => {}
         }
         self.wait_for_all()?;
@@ -237,8 +240,15 @@ impl Storm {
         self.note(worker, at, text);
         let line = Line::parse(text)
             .ok_or_else(|| Trouble::Violated(format!("worker {worker} said `{text}`")))?;
-        if let Line::Broken(what) = &line {
-            return Err(Trouble::Violated(format!("worker {worker}: {what}")));
+        match &line {
+            Line::Broken(what) => {
+                return Err(Trouble::Violated(format!("worker {worker}: {what}")));
+            }
+            Line::Polls => {
+                let text = format!("worker {worker} had the gate and found the file held");
+                return Err(Trouble::Violated(text));
+            }
+            _ => {}
         }
         let heard = self.history.hear(worker, &line);
         heard.map_err(|what| Trouble::Failed(format!("worker {worker}: {what}")))?;
@@ -272,6 +282,14 @@ impl Storm {
         Ok(())
     }
 
+    /// Canary: holds the file as a program does that does not know the gate, until somebody meets it.
+    fn intrude(&mut self) -> Result<(), Trouble> {
+        let _outsider = self.judge.hold_outside()?;
+        let deadline = Instant::now() + self.options.recovery_max;
+        while self.hear(deadline)?.is_some() {}
+        Err(Trouble::Failed("nobody met the outsider".into()))
+    }
+
     fn debtors(&self) -> String {
         let slots = (0..self.debts.len()).filter(|&slot| self.debts[slot].is_some());
         slots.fold(String::new(), |text, slot| {
@@ -294,8 +312,8 @@ impl Storm {
         while !keys().all(|key| self.history.explains(key)) && self.hear(deadline)?.is_some() {}
         self.report.findings = check::check(&self.history, &look.stored);
         if let Some(finding) = self.report.findings.first() {
-            let others = self.report.findings.len() - 1;
-            return Err(Trouble::Violated(format!("{finding}, and {others} findings more")));
+            let findings = self.report.findings.len();
+            return Err(Trouble::Violated(format!("{finding} ({findings} findings)")));
         }
         let settled = self.history.settle(&look.stored.keys());
         self.report.unknown_there += settled.there;

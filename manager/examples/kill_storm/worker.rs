@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use manager::duckdb::Connection;
-use manager::{Config, Drain, Error, Manager, Transaction};
+use manager::{Config, Drain, Error, LeaseEvent, Manager, Observer, Transaction};
 
 use super::journal::Line;
 use super::random::Random;
@@ -63,6 +63,14 @@ impl Journal {
     }
 }
 
+impl Observer for Journal {
+    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
+        if matches!(event, LeaseEvent::HeldOutside { .. }) {
+            let _ = self.say(&Line::Polls); // nobody listens only if the storm is over
+        }
+    }
+}
+
 impl Worker {
     fn start(folder: &Path, number: u64, slot: u64, seed: u64) -> Outcome<Self> {
         let config = Config {
@@ -81,7 +89,7 @@ impl Worker {
             number,
             slot,
             random: Random::stream(seed, number),
-            manager: Manager::new(config)?,
+            manager: Manager::with_observer(config, Arc::new(Journal::open()?))?,
             journal: Journal::open()?,
             is_called_home,
             next: 0,

@@ -88,3 +88,10 @@ fn a_storm_that_strands_its_workers_fails_and_names_who_is_in_the_way() {
     assert!(output.contains("got nothing for 4s"), "{output}");
     assert!(output.contains("at the gate: pid "), "{output}");
 }
+
+#[test]
+fn a_storm_in_which_the_gate_is_given_before_the_file_is_free_fails() {
+    let (status, output) = storm(&["--kills", "6", "--canary", "outsider"]);
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(output.contains("had the gate and found the file held"), "{output}");
+}
