@@ -34,6 +34,8 @@ pub(crate) enum Line {
     /// one who was killed: Linux frees DuckDB's lock when it closes a dead process's files, and the locks of the gate
     /// after it has closed them all.
     Polls,
+    /// The database cannot be opened, by the defect of `torn.rs`; the text of the error. It ends itself.
+    Torn(String),
     Ended,
     /// It saw what must not be.
     Broken(String),
@@ -136,6 +138,7 @@ impl Line {
             "idles" => Self::Idles,
             "idled" => Self::Idled,
             "polls" => Self::Polls,
+            "torn" => Self::Torn(rest.to_owned()),
             "ended" => Self::Ended,
             "broken" => Self::Broken(rest.to_owned()),
             _ => return None,
@@ -164,6 +167,7 @@ impl fmt::Display for Line {
             Self::Idles => f.write_str("idles"),
             Self::Idled => f.write_str("idled"),
             Self::Polls => f.write_str("polls"),
+            Self::Torn(text) => write!(f, "torn {text}"),
             Self::Ended => f.write_str("ended"),
             Self::Broken(text) => write!(f, "broken {text}"),
         }
@@ -194,6 +198,7 @@ mod tests {
             Line::Idles,
             Line::Idled,
             Line::Polls,
+            Line::Torn("the error".into()),
             Line::Ended,
             Line::Broken("what it saw".into()),
         ]

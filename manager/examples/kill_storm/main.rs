@@ -11,10 +11,11 @@
 //! | `--seed 0xN` | the clock | of every draw |
 //! | `--folder PATH` | a temporary one | where the database is; it has to be empty |
 //! | `--recovery-max-ms N` | 10000 | everybody gets something within this time after each kill |
-//! | `--canary drop-ack`, `torn-row`, `strand`, `outsider` | none | a planted fault, which the storm has to notice |
+//! | `--canary drop-ack`, `torn-row`, `strand`, `outsider`, `tear` | none | a planted fault, which the storm has to notice |
 //!
 //! Exit code 0: nothing was lost. 1: something was, or somebody was stranded; the last lines of the history say how,
-//! and the folder stays. 2: the storm itself could not go on.
+//! and the folder stays. 2: the storm itself could not go on. 3: nothing was lost, but DuckDB has left a file that could
+//! not be opened before the storm mended it (`torn.rs`).
 //!
 //! # How it works
 //!
@@ -38,6 +39,7 @@ mod random;
 mod report;
 mod schema;
 mod storm;
+mod torn;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +50,7 @@ use storm::{Canary, Options, Storm, Trouble};
 
 const VIOLATED: u8 = 1;
 const FAILED: u8 = 2;
+const TORN: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -124,6 +127,7 @@ impl Arguments {
                     "torn-row" => Canary::TornRow,
                     "strand" => Canary::Strand,
                     "outsider" => Canary::Outsider,
+                    "tear" => Canary::Tear,
                     _ => return Err(format!("there is no canary `{value}`")),
                 });
             }
@@ -161,7 +165,11 @@ impl Arguments {
         let ran = storm.run();
         print!("{}", storm.report);
         let (code, text) = match ran {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Ok(()) if storm.report.torn == 0 => return Ok(ExitCode::SUCCESS),
+            Ok(()) => {
+                println!("TORN: a checkpoint of DuckDB was cut off; its file had to be mended");
+                return Ok(ExitCode::from(TORN));
+            }
             Err(Trouble::Violated(text)) => (VIOLATED, format!("VIOLATED: {text}")),
             Err(Trouble::Failed(text)) => (FAILED, format!("FAILED: {text}")),
         };

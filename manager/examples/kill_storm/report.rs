@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     pub(crate) unknown_there: u64,
     pub(crate) unknown_not_there: u64,
+    /// Times that somebody met the defect of `torn.rs`.
+    pub(crate) torn: u64,
     /// From a kill until the last of the survivors had got something again.
     pub(crate) recovery_max: Duration,
     /// From its start until a worker had got something.
@@ -62,7 +64,11 @@ impl fmt::Display for Report {
             "unknown outcomes: {} there, {} not there",
             self.unknown_there, self.unknown_not_there
         )?;
-        writeln!(f, "looks {}, second databases {}", self.looks, self.creations)?;
+        writeln!(
+            f,
+            "looks {}, second databases {}, torn by DuckDB and mended {}",
+            self.looks, self.creations, self.torn
+        )?;
         writeln!(
             f,
             "slowest: recovery {:.1?}, start {:.1?}, lease of a look {:.1?}",

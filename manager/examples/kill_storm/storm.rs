@@ -12,10 +12,11 @@ use super::check::{self, StoredTransaction};
 use super::fleet::{Fleet, Orders};
 use super::history::History;
 use super::journal::{Activity, Line};
-use super::judge::Judge;
+use super::judge::{Judge, Look};
 use super::random::Random;
 use super::report::Report;
 use super::schema;
+use super::torn::Torn;
 
 /// The longest from what a worker said to its death.
 const DELAY_MAX: Duration = Duration::from_millis(30);
@@ -46,6 +47,8 @@ pub(crate) enum Canary {
     Strand,
     /// Somebody holds the file who does not know the gate.
     Outsider,
+    /// A block of the metadata has a checksum that is not its own.
+    Tear,
 }
 
 /// Why a storm ended early.
@@ -78,6 +81,7 @@ pub(crate) struct Storm {
     begin: Instant,
     /// By slot, what is still waited for: that its worker gets something.
     debts: Vec<Option<Debt>>,
+    is_ending: bool,
     pub(crate) report: Report,
     /// The last lines of everybody.
     pub(crate) tail: VecDeque<String>,
@@ -100,6 +104,7 @@ impl Storm {
             judge: Judge::new(&folder, options.recovery_max),
             begin: Instant::now(),
             debts: vec![None; options.workers],
+            is_ending: false,
             report: Report::default(),
             tail: VecDeque::new(),
             options,
@@ -134,9 +139,13 @@ impl Storm {
             }
         }
         match self.options.canary {
-            Some(Canary::TornRow) => self.judge.tear()?,
+            Some(Canary::TornRow) => {
+                self.judge.tear()?;
+                self.wait_for_trouble()?;
+            }
             Some(Canary::Strand) => self.strand()?,
             Some(Canary::Outsider) => self.intrude()?,
+            Some(Canary::Tear) => self.tear()?,
             Some(Canary::DropAck) | None => {}
         }
         self.wait_for_all()?;
@@ -244,6 +253,7 @@ impl Storm {
             Line::Broken(what) => {
                 return Err(Trouble::Violated(format!("worker {worker}: {what}")));
             }
+            Line::Torn(error) => self.mend(worker, error)?,
             Line::Polls => {
                 let text = format!("worker {worker} had the gate and found the file held");
                 return Err(Trouble::Violated(text));
@@ -257,6 +267,25 @@ impl Storm {
             self.pay(worker, slot, at);
         }
         Ok((slot, line))
+    }
+
+    /// A worker cannot open the database any more. If it is by the defect of `torn.rs`, the file is mended, and another
+    /// worker takes the place of this one, which ends itself.
+    fn mend(&mut self, worker: u64, error: &str) -> Result<(), Trouble> {
+        let database = schema::database(&self.options.folder);
+        let is_torn = Torn::of(error).map_or(Ok(false), |torn| torn.mend(&database))?;
+        if !is_torn {
+            return Err(Trouble::Violated(format!("worker {worker}: {error}")));
+        }
+        self.report.torn += 1;
+        let life = self.history.life(worker);
+        if life.is_alive && !self.is_ending {
+            let slot = life.slot;
+            self.history.end(worker);
+            self.fleet.kill(slot)?; // how it ended is of no interest
+            self.start(slot)?;
+        }
+        Ok(())
     }
 
     /// A worker has got something. What it got before the debt does not count, nor what it says when it is dead.
@@ -285,9 +314,30 @@ impl Storm {
     /// Canary: holds the file as a program does that does not know the gate, until somebody meets it.
     fn intrude(&mut self) -> Result<(), Trouble> {
         let _outsider = self.judge.hold_outside()?;
+        self.wait_for_trouble()
+    }
+
+    /// Canary: goes on until somebody meets what is wrong.
+    fn wait_for_trouble(&mut self) -> Result<(), Trouble> {
         let deadline = Instant::now() + self.options.recovery_max;
-        while self.hear(deadline)?.is_some() {}
-        Err(Trouble::Failed("nobody met the outsider".into()))
+        while Instant::now() < deadline {
+            self.hear(deadline)?;
+        }
+        Err(Trouble::Failed("nobody met what is wrong".into()))
+    }
+
+    /// Canary: tears the database until somebody meets it. A checkpoint may come first and write the block anew.
+    fn tear(&mut self) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.options.recovery_max;
+        while self.report.torn == 0 {
+            if Instant::now() > deadline {
+                return Err(Trouble::Failed("nobody met the torn block".into()));
+            }
+            Torn::tear(&schema::database(&self.options.folder))?;
+            let soon = Instant::now() + DELAY_MAX;
+            while self.report.torn == 0 && self.hear(soon)?.is_some() {}
+        }
+        Ok(())
     }
 
     fn debtors(&self) -> String {
@@ -303,7 +353,7 @@ impl Storm {
     fn look(&mut self) -> Result<(), Trouble> {
         while self.hear(Instant::now())?.is_some() {}
         self.history.demand();
-        let look = self.judge.look()?;
+        let look = self.look_at_what_is_whole()?;
         self.report.looks += 1;
         self.report.look_wait_max = self.report.look_wait_max.max(look.waited);
         // What was seen was said before, but perhaps not heard yet.
@@ -321,6 +371,18 @@ impl Storm {
         let alive = (0..self.options.workers).map(|slot| self.fleet.worker(slot));
         let oldest = alive.filter(|&worker| self.history.life(worker).is_alive).min();
         self.look_at_creations(oldest)
+    }
+
+    /// The judge may be the first to meet a torn block.
+    fn look_at_what_is_whole(&mut self) -> Result<Look, Trouble> {
+        let looked = self.judge.look();
+        let Err(error) = &looked else { return Ok(looked?) };
+        let Some(torn) = Torn::of(&error.to_string()) else { return Ok(looked?) };
+        if !torn.mend(&schema::database(&self.options.folder))? {
+            return Ok(looked?);
+        }
+        self.report.torn += 1;
+        Ok(self.judge.look()?)
     }
 
     /// Looks at the second databases whose creators are all dead.
@@ -351,6 +413,7 @@ impl Storm {
 
     /// Lets everybody end, and looks once more: nobody is left at the gate, and the database can be used.
     fn end(&mut self) -> Result<(), Trouble> {
+        self.is_ending = true;
         self.fleet.call_home();
         self.wait_for_silence()?;
         for slot in 0..self.options.workers {

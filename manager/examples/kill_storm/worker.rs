@@ -17,21 +17,24 @@ use manager::{Config, Drain, Error, LeaseEvent, Manager, Observer, Transaction};
 use super::journal::Line;
 use super::random::Random;
 use super::schema;
+use super::torn::Torn;
 
 type Outcome<T = ()> = Result<T, Box<dyn StdError + Send + Sync>>;
 
 /// Works until its input ends, and returns whether everything was as it has to be.
 pub(crate) fn work(folder: &Path, number: u64, slot: u64, seed: u64) -> bool {
     let worked = Worker::start(folder, number, slot, seed).and_then(Worker::live);
-    if let Err(error) = &worked {
-        say_broken(&error.to_string());
-    }
-    worked.is_ok()
+    worked.map_or_else(|error| say_failed(&error.to_string()), |()| true)
 }
 
-fn say_broken(text: &str) {
+/// Says what has gone wrong and returns whether it is none of the worker's concern.
+fn say_failed(text: &str) -> bool {
+    let text = text.replace('\n', " ");
+    let is_torn = Torn::of(&text).is_some();
+    let line = if is_torn { Line::Torn(text) } else { Line::Broken(text) };
     // If nobody listens any more, nobody is to be told.
-    let _ = Journal::open().and_then(|journal| journal.say(&Line::Broken(text.replace('\n', " "))));
+    let _ = Journal::open().and_then(|journal| journal.say(&line));
+    is_torn
 }
 
 struct Worker {
@@ -139,8 +142,8 @@ impl Worker {
                 let read = manager.read(&database).map_err(Into::into);
                 if let Err(error) = read.and_then(|lease| look(&lease).map(drop)) {
                     // The other thread may be waiting for something; this is not to wait for that.
-                    say_broken(&format!("beside the main thread: {error}"));
-                    std::process::exit(1);
+                    let is_torn = say_failed(&format!("beside the main thread: {error}"));
+                    std::process::exit(i32::from(!is_torn));
                 }
             }
         })

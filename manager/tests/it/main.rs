@@ -34,6 +34,7 @@ mod stale;
 mod stopped;
 mod store;
 mod support;
+mod torn_checkpoint;
 mod transactions;
 mod two_processes;
 mod watching;
