@@ -158,7 +158,7 @@ fn a_reader_behind_a_waiting_writer_waits_behind_it() {
     }
     explore(2, 3_810, wait_for_the_writer, &[WRITE_FIRST, |world| read_second(NAMED, world)]);
     explore(
-        3_810,
+        2,
         3_810,
         wait_for_the_writer,
         &[WRITE_FIRST, |world| read_second(WITHOUT_RIGHTS, world)],

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// The longest that one model may take, on a busy machine.
 const TIME_MAX: Duration = Duration::from_mins(1);
 
+/// Set while bugs are planted: one that leaves less to explore is not caught by that.
+const UNCOUNTED: &str = "FLOCKGATE_MODELS_UNCOUNTED";
+
 /// How far a model is explored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
@@ -37,6 +40,8 @@ pub(crate) fn explore_all<M: Fn() + Send + Sync + 'static>(budget: Budget, model
     }
     let (explored, noted) = (explored.load(Ordering::Relaxed), budget.executions);
     println!("{explored} executions in {:.1?}, {noted} are noted", started.elapsed());
-    assert!(noted <= explored * 2, "only {explored} executions, it had {noted}");
+    if std::env::var_os(UNCOUNTED).is_none() {
+        assert!(noted <= explored * 2, "only {explored} executions, it had {noted}");
+    }
     assert!(started.elapsed() < TIME_MAX, "{:?}", started.elapsed());
 }
