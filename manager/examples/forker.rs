@@ -142,11 +142,10 @@ fn use_inherited(
         word(&manager.transaction(path, |tx| tx.execute("INSERT INTO t VALUES (-1)", []))),
         word(&manager.create(path.with_extension("new"), |_| Ok::<(), Error>(()))),
     ];
-    let odd: Vec<_> = calls.iter().filter(|call| *call != "forked").collect();
+    let odd: Vec<_> = calls.iter().filter(|call| *call != "forked").map(String::as_str).collect();
     println!(
-        "calls: {} forked{}",
-        calls.len() - odd.len(),
-        odd.iter().map(|odd| format!(", {odd}")).collect::<String>()
+        "{}",
+        format!("calls: {} forked {}", calls.len() - odd.len(), odd.join(", ")).trim_end()
     );
     let Some((lease, borrowed)) = lease.zip(borrowed) else { return };
     let used =

@@ -76,7 +76,7 @@ extern "C" fn fsync(descriptor: RawFd) -> i32 {
         None => unsafe { libc::syscall(libc::SYS_fsync, descriptor) as i32 },
         Some((Bytes::Stay, _)) => fail(),
         Some((Bytes::GoAway, length)) => {
-            cut(descriptor, length as i64);
+            cut(descriptor, length.cast_signed());
             fail()
         }
     }

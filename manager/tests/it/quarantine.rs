@@ -59,7 +59,7 @@ fn assert_quarantined(error: &Error, site: &Site) {
     let named = evidence(site).canonicalize().unwrap();
     match error {
         Error::Quarantined { evidence, class: ErrorClass::Corrupt, .. } => {
-            assert_eq!(*evidence, named)
+            assert_eq!(*evidence, named);
         }
         _ => panic!("{error:?}"),
     }
@@ -287,7 +287,6 @@ fn what_is_unusable_without_being_damaged_is_not_quarantined() {
     assert_eq!(count(&manager().read(site.database()).unwrap()), 0);
 }
 
-/// A lease that holds the file keeps it: quarantine is for who would open it.
 #[test]
 fn a_manager_without_patience_is_refused_for_the_damage_and_not_for_the_time() {
     let site = with_log();
