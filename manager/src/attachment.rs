@@ -118,7 +118,7 @@ impl Attachment {
     pub(crate) fn change(
         &mut self,
         mode: AccessMode,
-        cover: Cover,
+        cover: impl FnOnce() -> Cover,
         wait: &Wait<'_>,
     ) -> Result<(), NotTaken> {
         self.let_go_until(wait)?;
@@ -127,6 +127,9 @@ impl Attachment {
             // Before the gate: nobody else has to wait for it.
             None => Host::start(&self.path, &self.context.config).map_err(Error::from)?,
         };
+        // As late as can be: a training phase that this process enters from here on does not cover the hold, which then
+        // queues behind an evaluation that waits for that phase, until the deadline.
+        let cover = cover();
         let begun = clock::now();
         let gate = {
             let _span =

@@ -329,7 +329,7 @@ impl Database {
                 // Whatever unwinds out of the change, the ticket is answered for.
                 let mut change = Change { queue: &site.queue, ticket, done: false };
                 let mut attachment = site.attachment.lock();
-                let changed = attachment.change(mode, cover(), wait);
+                let changed = attachment.change(mode, cover, wait);
                 self.keeper.follow(attachment.page());
                 drop(attachment);
                 changed.map_err(|not_taken| match not_taken {

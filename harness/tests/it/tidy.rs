@@ -249,7 +249,7 @@ fn libraries_print_nothing() {
 /// The tables of the design say which test fails without what; a name that no test has proves nothing.
 #[test]
 fn every_test_that_the_design_of_the_manager_names_is_there() {
-    let sources: String = files("manager", ".rs").iter().map(|file| read(file)).collect();
+    let sources: String = files("manager", ".rs").iter().map(read).collect();
     let design = read(workspace().join("manager/DESIGN.md"));
     let named: BTreeSet<&str> = design.split('`').skip(1).step_by(2).collect();
     let tests = named.iter().filter(|name| name.contains("::") && name.matches('_').count() >= 3);

@@ -37,7 +37,7 @@ fn contents(site: &Site) -> Vec<(String, Vec<u8>)> {
     let names = site
         .names()
         .into_iter()
-        .filter(|name| !name.ends_with(".gate") && !name.contains(".quarantine"));
+        .filter(|name| !name.contains(".gate") && !name.contains(".quarantine"));
     names.map(|name| (name.clone(), fs::read(site.path(&name)).unwrap_or_default())).collect()
 }
 

@@ -55,8 +55,8 @@ fn the_lock_survives_a_query_that_reads_the_file_itself() {
     let site = Site::new();
     let lease = lease(&site, AccessMode::ReadWrite);
     let read = format!("SELECT size FROM read_blob('{}')", site.database().display());
-    let size: i64 = lease.query_row(&read, [], |row| row.get(0)).unwrap();
-    assert!(size > 0);
+    let bytes: i64 = lease.query_row(&read, [], |row| row.get(0)).unwrap();
+    assert!(bytes > 0);
     assert_kept_out(&site, "read by a query of its own");
 }
 
