@@ -59,9 +59,9 @@ fn refused(database: &Path) -> Torn {
     ]
     .map(|error| {
         let text = error.to_string();
-        assert!(matches!(error, Error::Unusable { .. }), "{text}");
+        assert!(matches!(error, Error::Quarantined { .. }), "{text}");
         assert_eq!(error.class(), Some(ErrorClass::Corrupt), "{text}");
-        assert!(text.contains("restore the file from a backup"), "{text}");
+        assert!(text.contains("restore it from a backup"), "{text}");
         Torn::of(&text).unwrap_or_else(|| panic!("no block is named in: {text}"))
     });
     assert_eq!(reading, writing);
