@@ -452,7 +452,7 @@ impl Manager {
         Ok(database)
     }
 
-    /// The database that was last found under a path, if its file is still there and still called the same.
+    /// The database that was last found under a path, if its file is still called that.
     pub(crate) fn known(&self, path: &Path) -> Option<Arc<Database>> {
         let (id, database) = self.shared.databases.lock().get(path).cloned()?;
         let is_at = |path: &Path| FileId::at(path).is_ok_and(|found| found == id);
@@ -470,13 +470,8 @@ impl Manager {
         if !path.exists() {
             let config = &self.shared.context.config;
             let wait_max = options.wait_max.unwrap_or(config.wait_max);
-            create::create(
-                path,
-                config,
-                wait_max,
-                options.cancel.clone(),
-                |_| Ok::<(), Error>(()),
-            )?;
+            let nothing = |_: &Connection| Ok::<(), Error>(());
+            create::create(path, config, wait_max, options.cancel.clone(), nothing)?;
         }
         self.database(path)
     }
