@@ -41,8 +41,8 @@
 //! # Without write permission
 //!
 //! A process that may only read the gate file passes the turnstile with a shared lock, which waits behind a waiting
-//! writer just as well; it leaves no record and cannot ring, so a holder that only keeps the file lets it in
-//! when its idle limit is over. Where there is no gate file and none can be made (a read-only folder), a reader
+//! writer just as well; it leaves no record and cannot ring, so whoever keeps the file lets it in when the keeper next
+//! looks, a quarter of a second later at most. Where there is no gate file and none can be made (a read-only folder), a reader
 //! relies on DuckDB's own lock and keeps nothing.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
