@@ -143,8 +143,8 @@ settings! {
         /// At a hand-over the write-ahead log is folded into the file when it is longer than this, in bytes; a
         /// shorter one is replayed by the next holder.
         ///
-        /// Default: `4KiB`. Bounds: from `0` to `1GiB`.
-        pub checkpoint_wal_bytes: u64 = 4096, within 0..=1 << 30;
+        /// Default: `1KiB`. Bounds: from `0` to `1GiB`.
+        pub checkpoint_wal_bytes: u64 = 1024, within 0..=1 << 30;
 
         /// How often `Manager::transaction` runs its closure at most, the first time included.
         ///

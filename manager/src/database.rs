@@ -332,6 +332,8 @@ impl Database {
                 let changed = attachment.change(mode, cover, wait);
                 self.keeper.follow(attachment.page());
                 drop(attachment);
+                // Somebody may have rung since this hold began, while the keeper could not look.
+                self.keeper.wake_now();
                 changed.map_err(|not_taken| match not_taken {
                     NotTaken::Failed(error) => error,
                     NotTaken::Refused(refusal) => site.refused(wait, refusal),
