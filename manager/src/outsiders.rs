@@ -13,11 +13,16 @@ use crate::error::Error;
 use crate::observer::{Context, LeaseEvent};
 use crate::retry::Backoff;
 use crate::seam::database_lock::{self, Blocker};
-use crate::seam::process;
+use crate::seam::{clock, process};
 use crate::wait::Wait;
 
 /// Where the pauses begin.
 pub(crate) const POLL_FIRST: Duration = Duration::from_millis(5);
+
+/// A process that was killed lets go of the gate a moment before the file: the kernel closes what it had open in an
+/// order of its own. By then it is nobody that could be named, and is not told of as an outsider.
+const DYING_MAX: Duration = Duration::from_millis(20);
+const DYING_POLL: Duration = Duration::from_micros(200);
 
 /// One wait for all of them.
 pub(crate) struct Patience<'a> {
@@ -46,12 +51,18 @@ impl<'a> Patience<'a> {
 
     /// Returns as soon as nobody's lock is in the way.
     pub(crate) fn wait_until_free(&mut self) -> Result<(), Error> {
+        let dead_at = clock::deadline_in(DYING_MAX);
         loop {
             // A file that cannot be looked at is for DuckDB to refuse.
             match database_lock::blocker(self.path, self.mode).unwrap_or(None) {
                 None => return Ok(()),
                 Some(Blocker::ThisProcess) => {
                     return Err(Error::OpenHere { path: self.path.into() });
+                }
+                Some(Blocker::Other { pid: None })
+                    if clock::now() < dead_at && !self.wait.is_over() =>
+                {
+                    clock::sleep(DYING_POLL);
                 }
                 Some(Blocker::Other { pid }) => {
                     let command = pid.and_then(process::command).unwrap_or_default();
