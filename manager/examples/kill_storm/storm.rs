@@ -452,7 +452,8 @@ impl Storm {
             };
             if let Some(line) = heard.line {
                 self.take_in(heard.worker, &line, heard.at)?;
-            } else {
+            } else if self.history.life(heard.worker).is_alive {
+                // One that was killed a moment ago is not among those that are waited for.
                 self.history.end(heard.worker);
                 alive -= 1;
             }
