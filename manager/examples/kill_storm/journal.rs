@@ -31,8 +31,8 @@ pub(crate) enum Line {
     Idles,
     Idled,
     /// It had the gate and found the file held: by somebody who let go of the gate first, or does not use it. Not by
-    /// one who was killed: Linux frees DuckDB's lock when it closes a dead process's files, and the locks of the gate
-    /// after it has closed them all.
+    /// one who was killed: Linux may free its lock on the gate a moment before that on the file, which the manager waits
+    /// out without a word (`outsiders.rs`).
     Polls,
     /// The database cannot be opened, by the defect of `torn.rs`; the text of the error. It ends itself.
     Torn(String),

@@ -1,4 +1,5 @@
-//! A defect of DuckDB 1.5.5 that a storm meets about once in twenty thousand kills, and nobody can prevent from outside.
+//! A defect of DuckDB 1.5.5, met once in some 33,000 kills of storms, whose database has a few tables. The more tables, the
+//! oftener: plain DuckDB with 40 tables and a checkpoint after each insert left 9 such files in 5,000 kills.
 //!
 //! A checkpoint writes its metadata into free parts of blocks whose other parts are in use, and rewrites each such block
 //! (256 KiB) where it stands (`MetadataManager::Flush`). A kill can cut that write off after any page. The parts in use

@@ -1,5 +1,5 @@
 //! A kill can cut off DuckDB's checkpoint inside a block, and the file cannot be opened any more (DuckDB 1.5.5; the story
-//! is at the head of `examples/kill_storm/torn.rs`). The storm meets it about once in twenty thousand kills; here the
+//! is at the head of `examples/kill_storm/torn.rs`). The storm has met it once in some 33,000 kills; here the
 //! same file is put together each time.
 //!
 //! What holds: the damage is seen, named and left as it is, and every acknowledged row is still in the file.
