@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
-use crate::class::ErrorClass;
+use crate::class::{self, ErrorClass};
 use crate::config::{AccessMode, WritesInEvaluation};
 use crate::engine::{self, Host};
 use crate::error::Error;
@@ -17,7 +17,7 @@ use crate::gate::file::Refusal;
 use crate::gate::hold::Hold;
 use crate::gate::phase::{self, PhaseHold, WritePermission};
 use crate::observer::{Context, LeaseEvent};
-use crate::outsiders;
+use crate::outsiders::{self, Outsiders};
 use crate::quarantine;
 use crate::retry::Backoff;
 use crate::seam::clock;
@@ -137,17 +137,20 @@ impl Attachment {
             let permission = self.permission(&cover);
             Hold::take(&self.path, mode, &self.context.config.label, permission, wait.patience())?
         };
-        let waited = begun.elapsed();
+        let waited = clock::since(begun);
         self.check_identity()?;
         let begun = clock::now();
         // Before there is a descriptor that a child could inherit.
         let guard = ForkGuard::of_database(&self.path, self.id.numbers());
         let attached = self.attach(&host, mode, wait);
-        match &attached {
-            Err(error) if error.class() == Some(ErrorClass::Fatal) => host.close(),
-            _ => self.host = Some(host),
-        }
-        let descriptor = attached?;
+        let descriptor = match attached {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                host.close(); // it may be dead, or have the file still, which nobody may without the gate (I2)
+                return Err(error.into());
+            }
+        };
+        self.host = Some(host);
         self.held = Some(Held {
             gate,
             mode,
@@ -164,7 +167,7 @@ impl Attachment {
             },
             _fork: guard,
         });
-        let attached_in = begun.elapsed();
+        let attached_in = clock::since(begun);
         self.context.tell(&self.path, &LeaseEvent::Opened { mode, waited, attached_in });
         Ok(())
     }
@@ -198,7 +201,7 @@ impl Attachment {
             held.lingers = true;
             return false;
         }
-        let (mode, held_for) = (held.mode, held.since.elapsed());
+        let (mode, held_for) = (held.mode, clock::since(held.since));
         self.held = None;
         self.context.tell(&self.path, &LeaseEvent::Closed { mode, held: held_for });
         true
@@ -209,7 +212,7 @@ impl Attachment {
         let Some(held) = self.held.as_mut().filter(|held| !held.is_spent) else {
             return Left::Nothing; // it is closed whatever has been left
         };
-        let lately = held.looked.is_some_and(|looked| looked.elapsed() < LOOK_INTERVAL);
+        let lately = held.looked.is_some_and(|looked| clock::since(looked) < LOOK_INTERVAL);
         held.is_unseen = true;
         if lately && used < LOOK_INTERVAL { Left::Nothing } else { self.look() }
     }
@@ -236,11 +239,11 @@ impl Attachment {
             held.pressed_since = None;
             return Demand::None;
         }
-        let pressed = held.pressed_since.get_or_insert_with(clock::now).elapsed();
+        let pressed = clock::since(*held.pressed_since.get_or_insert_with(clock::now));
         let hold_max = self.context.config.hold_max;
         let behind_writers = held.mode == AccessMode::ReadWrite && gate.is_wanted_by_reader();
         let serves_for = if behind_writers { hold_max / 8 } else { hold_max };
-        let rest = serves_for.saturating_sub(held.since.elapsed());
+        let rest = serves_for.saturating_sub(clock::since(held.since));
         if rest.is_zero() || held.lingers {
             Demand::Due { pressed }
         } else {
@@ -386,7 +389,6 @@ impl Attachment {
     }
 
     fn let_go_until(&mut self, wait: &Wait<'_>) -> Result<(), Error> {
-        // Somebody of this process has the turn; others may wait, too.
         let jitter = Arc::clone(&self.context.jitter);
         let mut backoff = Backoff::drawn(
             outsiders::POLL_FIRST,
@@ -415,7 +417,7 @@ impl Attachment {
     fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<RawFd, Error> {
         let _span = tracing::debug_span!("open", path = %self.path.display(), ?mode).entered();
         quarantine::refuse(&self.path)?;
-        let mut outsiders = outsiders::Patience::new(&self.path, &self.context, mode, wait);
+        let mut outsiders = Outsiders::new(&self.path, &self.context, mode, wait);
         loop {
             outsiders.wait_until_free()?;
             let before = Descriptors::on(self.id).map_err(|source| self.no_lock(source))?;
@@ -424,7 +426,7 @@ impl Attachment {
                 Err(error) => {
                     let (class, text) = engine::classify(&error);
                     if class == ErrorClass::FileLocked {
-                        outsiders.pause(&text)?; // it came in between
+                        outsiders.pause(class::lock_holder(&text), &text)?; // it came in between
                         continue;
                     }
                     return Err(quarantine::judge(&self.path, class, text));
@@ -440,7 +442,7 @@ impl Attachment {
             }
             host.detach()?;
             hardened.map_err(|source| self.no_lock(source))?;
-            outsiders.pause("somebody opened the file at the same moment")?;
+            outsiders.pause(None, "somebody opened the file at the same moment")?;
         }
     }
 

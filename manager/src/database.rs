@@ -227,14 +227,15 @@ impl Database {
         }
         site.pay_detach();
         site.queue.begin_drain(drained);
-        let is_over = || patience.is_cancelled() || patience.deadline() <= clock::now();
         let mut interrupt_at = interrupt_after.map(clock::deadline_in);
         let done = loop {
             let until = interrupt_at.map_or_else(|| patience.clone(), |at| patience.within(at));
             match site.queue.wait_drained(drained, &until) {
                 DrainTurn::Done => break true,
                 DrainTurn::Detach => site.detach(),
-                DrainTurn::Wait if interrupt_at.is_none() || is_over() => break false,
+                DrainTurn::Wait if interrupt_at.is_none() || patience.is_over(clock::now()) => {
+                    break false;
+                }
                 DrainTurn::Wait => {
                     site.interrupt();
                     interrupt_at = Some(clock::deadline_in(INTERRUPT_INTERVAL));
@@ -262,7 +263,6 @@ impl Database {
             if phase == Phase::Evaluation {
                 self.checkpoint_for_readers(&wait);
             }
-            Ok(())
         };
         let label = &site.context.config.label;
         let hold = site.phases.enter(&site.path, phase, label, &wait, before);
@@ -330,16 +330,15 @@ impl Database {
                 let mut change = Change { queue: &site.queue, ticket, done: false };
                 let mut attachment = site.attachment.lock();
                 let changed = attachment.change(mode, cover, wait);
-                self.keeper.follow(attachment.page());
+                let page = attachment.page().cloned();
                 drop(attachment);
-                // Somebody may have rung since this hold began, while the keeper could not look.
-                self.keeper.wake_now();
+                change.done = changed.is_ok();
+                drop(change);
+                self.keeper.follow(page); // somebody may have rung since the hold began
                 changed.map_err(|not_taken| match not_taken {
                     NotTaken::Failed(error) => error,
                     NotTaken::Refused(refusal) => site.refused(wait, refusal),
-                })?;
-                change.done = true;
-                Ok(())
+                })
             }
             Ok(Turn::Wait) => unreachable!("the queue waits itself"),
             Err(expired) => {

@@ -38,18 +38,18 @@ pub enum Error {
     #[error(
         "open `{}`: held for {waited:.1?} by {}, which does not use the gate; close it there, or wait longer ({text})",
         path.display(),
-        foreign(*pid, command.as_deref())
+        outsider(*pid, command.as_deref())
     )]
     HeldOutside {
         /// The database.
         path: PathBuf,
-        /// The process that DuckDB names; `None` when it could not tell, as in another container.
+        /// The process that has it locked; `None` when nobody can tell, as in another container.
         pid: Option<u32>,
         /// Its command line, if it is still there.
         command: Option<String>,
         /// How long it was waited for.
         waited: Duration,
-        /// DuckDB's own words.
+        /// How it was met: DuckDB's words, or ours if the kernel was asked.
         text: String,
     },
     /// A write lease was asked for while an evaluation phase is on, and this manager's configuration
@@ -307,10 +307,11 @@ fn in_the_way(holders: &[Holder], here: &[LeaseStatus]) -> String {
     if names.is_empty() { String::new() } else { format!(", in the way: {}", names.join("; ")) }
 }
 
-fn foreign(pid: Option<u32>, command: Option<&str>) -> String {
+/// A process that holds the file without the gate, in words.
+pub(crate) fn outsider(pid: Option<u32>, command: Option<&str>) -> String {
     match (pid, command) {
         (Some(pid), Some(command)) => format!("pid {pid} (`{command}`)"),
         (Some(pid), None) => format!("pid {pid}"),
-        (None, _) => "a process that DuckDB cannot name".to_owned(),
+        (None, _) => "a process that nobody can name".to_owned(),
     }
 }

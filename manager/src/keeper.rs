@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::seam::fork;
 use crate::seam::shared_page::SharedPage;
+use crate::seam::sync::{Condvar, Mutex};
+use crate::seam::{clock, fork};
 
 /// How long it sleeps at most while anything is going on.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -25,6 +24,8 @@ const REST: Duration = Duration::from_hours(1);
 pub(crate) enum Next {
     /// Look again after so long at most, or when the bell is rung.
     Look(Duration),
+    /// Somebody changes the hold, and gives an order when it is done: the bell is not heard meanwhile.
+    AwaitOrder,
     /// Nothing is held and nobody waits: rest until woken.
     Rest,
 }
@@ -80,11 +81,9 @@ impl Keeper {
         self.is_begun.load(Ordering::Acquire)
     }
 
-    /// The file is held at the gate that has this page, or is no longer. (A keeper that listens to the bell of the hold
-    /// before hears that of this one, too: it is the same page of the same file, unless the gate was made anew; then
-    /// it takes a [`TICK`].)
-    pub(crate) fn follow(&self, page: Option<&Arc<SharedPage>>) {
-        self.order(|orders| orders.page = page.cloned());
+    /// The hold has been changed: the file is held at the gate that has this page, or not at all. Has the keeper look.
+    pub(crate) fn follow(&self, page: Option<Arc<SharedPage>>) {
+        self.order(|orders| orders.page = page);
     }
 
     /// Has it look, if it rests.
@@ -138,6 +137,7 @@ impl Shared {
             match (look(), page, rings) {
                 (Next::Look(pause), Some(page), Some(rings)) => page.listen(rings, pause.min(TICK)),
                 (Next::Look(pause), ..) => self.sleep(number, pause.min(TICK)),
+                (Next::AwaitOrder, ..) => self.sleep(number, TICK),
                 (Next::Rest, ..) => {
                     self.is_resting.store(true, Ordering::SeqCst);
                     // Somebody may have come after the look, and have found the keeper awake.
@@ -154,7 +154,7 @@ impl Shared {
     fn sleep(&self, number: u64, limit: Duration) {
         let mut orders = self.orders.lock();
         if orders.number == number && !orders.is_stopped {
-            self.given.wait_for(&mut orders, limit);
+            self.given.wait_until(&mut orders, clock::deadline_in(limit));
         }
     }
 }

@@ -87,7 +87,7 @@ impl Leases {
 
     /// How long the lease has been out.
     pub(crate) fn age(&self, number: u64) -> Duration {
-        self.0.lock().out.get(&number).map_or(Duration::ZERO, |lease| lease.since.elapsed())
+        self.0.lock().out.get(&number).map_or(Duration::ZERO, |lease| clock::since(lease.since))
     }
 
     /// The thread that took the lease may take another one from now on.
@@ -111,14 +111,14 @@ impl Leases {
     /// For how long none has been out; `None` while one is.
     pub(crate) fn idle_for(&self) -> Option<Duration> {
         let table = self.0.lock();
-        table.out.is_empty().then(|| table.idle_since.elapsed())
+        table.out.is_empty().then(|| clock::since(table.idle_since))
     }
 
     /// Those that have become older than `age_max` since this was asked last.
     pub(crate) fn newly_overdue(&self, age_max: Duration) -> Vec<Overdue> {
         let mut overdue = Vec::new();
         for (&number, lease) in &mut self.0.lock().out {
-            let age = lease.since.elapsed();
+            let age = clock::since(lease.since);
             if age > age_max && !lease.is_reported {
                 lease.is_reported = true;
                 overdue.push(Overdue { number, age, taken_at: lease.taken_at });
@@ -149,7 +149,7 @@ impl Leases {
 
 impl Lease {
     fn status(&self) -> LeaseStatus {
-        let age_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let age_ms = u64::try_from(clock::since(self.since).as_millis()).unwrap_or(u64::MAX);
         LeaseStatus {
             mode: self.mode,
             taken_at: self.taken_at.to_string(),

@@ -7,9 +7,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::class;
 use crate::config::AccessMode;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::observer::{Context, LeaseEvent};
 use crate::retry::Backoff;
 use crate::seam::database_lock::{self, Blocker};
@@ -25,7 +24,7 @@ const DYING_MAX: Duration = Duration::from_millis(20);
 const DYING_POLL: Duration = Duration::from_micros(200);
 
 /// One wait for all of them.
-pub(crate) struct Patience<'a> {
+pub(crate) struct Outsiders<'a> {
     path: &'a Path,
     context: &'a Context,
     mode: AccessMode,
@@ -33,7 +32,7 @@ pub(crate) struct Patience<'a> {
     backoff: Backoff<'a>,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> Outsiders<'a> {
     pub(crate) fn new(
         path: &'a Path,
         context: &'a Context,
@@ -65,33 +64,33 @@ impl<'a> Patience<'a> {
                     clock::sleep(DYING_POLL);
                 }
                 Some(Blocker::Other { pid }) => {
-                    let command = pid.and_then(process::command).unwrap_or_default();
-                    let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-                    self.pause(&format!("Conflicting lock is held in {command} (PID {pid})"))?;
+                    self.pause(pid, "the kernel has it locked")?;
                 }
             }
         }
     }
 
-    /// Sleeps for the next pause, or fails if there is no time for another one.
-    pub(crate) fn pause(&mut self, text: &str) -> Result<(), Error> {
+    /// Sleeps for the next pause, or fails if there is no time for another one. `text` says how the holder was met.
+    pub(crate) fn pause(&mut self, pid: Option<u32>, text: &str) -> Result<(), Error> {
+        let command = pid.and_then(process::command);
+        let told = format!("held by {}: {text}", error::outsider(pid, command.as_deref()));
         if self.backoff.attempts() == 0 {
-            tracing::warn!(path = %self.path.display(), text, "held by a program without the gate");
+            tracing::warn!(path = %self.path.display(), told, "a program without the gate is in the way");
         }
-        self.context.tell(self.path, &LeaseEvent::HeldOutside { text });
-        let Some(pause) = self.backoff.pause() else { return Err(self.error(text)) };
+        self.context.tell(self.path, &LeaseEvent::HeldOutside { text: &told });
+        let Some(pause) = self.backoff.pause() else { return Err(self.error(pid, command, text)) };
         let attempt = self.backoff.attempts();
         self.context.tell(self.path, &LeaseEvent::Paused { attempt, pause });
         Ok(())
     }
 
-    fn error(&self, text: &str) -> Error {
-        if let Some(cancelled) = self.wait.cancelled() {
-            return cancelled;
-        }
-        let pid = class::lock_holder(text);
-        let command = pid.and_then(process::command);
-        let (path, waited) = (self.path.into(), self.wait.waited());
-        Error::HeldOutside { path, pid, command, waited, text: text.into() }
+    fn error(&self, pid: Option<u32>, command: Option<String>, text: &str) -> Error {
+        self.wait.cancelled().unwrap_or_else(|| Error::HeldOutside {
+            path: self.path.into(),
+            pid,
+            command,
+            waited: self.wait.waited(),
+            text: text.into(),
+        })
     }
 }

@@ -5,9 +5,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::time::Instant;
 
 use crate::database::Database;
 use crate::gate::file::Refusal;
@@ -15,10 +13,8 @@ use crate::gate::phase::PhaseHold;
 use crate::gate::record::Phase;
 use crate::seam::clock;
 use crate::seam::patience::Patience;
+use crate::seam::sync::{Condvar, Mutex};
 use crate::wait::Wait;
-
-/// How often a thread that waits for another one to enter looks whether it was cancelled.
-const CANCEL_POLL: Duration = Duration::from_millis(5);
 
 /// See the module's header.
 #[derive(Default)]
@@ -29,24 +25,45 @@ pub(crate) struct Phases {
 
 #[derive(Default)]
 struct OnePhase {
-    /// Held by the thread that enters; the others of this process wait for it instead of queueing themselves.
-    entering: Mutex<()>,
+    entry: Arc<Entry>,
     current: Mutex<Weak<PhaseHold>>,
 }
 
-impl OnePhase {
+/// Taken by the thread that enters; the others of this process wait for it instead of queueing themselves.
+#[derive(Default)]
+struct Entry {
+    is_taken: Mutex<bool>,
+    moved: Condvar,
+}
+
+/// Gives the entry back when it is dropped.
+struct Entering<'a>(&'a Entry);
+
+impl Entry {
     /// Waits until no other thread of this process enters; `None` if patience ends first.
-    fn enter_alone(&self, patience: &Patience) -> Option<MutexGuard<'_, ()>> {
-        loop {
-            // The lock cannot be waited for until somebody cancels, so it is looked whether somebody has.
-            let look = clock::deadline_in(CANCEL_POLL).min(patience.deadline());
-            if let Some(entering) = self.entering.try_lock_until(look) {
-                return Some(entering);
-            }
-            if patience.is_cancelled() || clock::now() >= patience.deadline() {
+    fn take(self: &Arc<Self>, patience: &Patience) -> Option<Entering<'_>> {
+        let this = Arc::clone(self);
+        let _woken = patience.on_cancel(move || {
+            // Under the lock: whoever has just seen that nobody cancelled is asleep by now.
+            let _is_taken = this.is_taken.lock();
+            this.moved.notify_all();
+        });
+        let mut is_taken = self.is_taken.lock();
+        while *is_taken {
+            if patience.is_over(clock::now()) {
                 return None;
             }
+            self.moved.wait_until(&mut is_taken, patience.deadline());
         }
+        *is_taken = true;
+        Some(Entering(self))
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        *self.0.is_taken.lock() = false;
+        self.0.moved.notify_all();
     }
 }
 
@@ -58,13 +75,13 @@ impl Phases {
         phase: Phase,
         label: &str,
         wait: &Wait<'_>,
-        before: impl Fn() -> Result<(), Refusal>,
+        before: impl Fn(),
     ) -> Result<Arc<PhaseHold>, Refusal> {
         let one = match phase {
             Phase::Training => &self.training,
             Phase::Evaluation => &self.evaluation,
         };
-        let Some(_entering) = one.enter_alone(wait.patience()) else {
+        let Some(_entering) = one.entry.take(wait.patience()) else {
             return Err(Refusal::Expired(Vec::new()));
         };
         if let Some(hold) = one.current.lock().upgrade() {
@@ -108,7 +125,7 @@ impl Drop for PhaseShare {
     fn drop(&mut self) {
         // Before the keeper looks: a write hold that this covered may now stand in evaluation's way.
         self.hold = None;
-        self.database.left(self.phase, self.since.elapsed());
+        self.database.left(self.phase, clock::since(self.since));
     }
 }
 

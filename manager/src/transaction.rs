@@ -60,14 +60,10 @@ pub(crate) enum Bare {
 /// A transaction that is not known to be stored.
 pub(crate) struct NotStored<T, E> {
     pub(crate) error: E,
+    /// The error of a dead instance, if it is one.
+    fatal: Option<String>,
     /// What the closure returned, if the commit was sent.
     pub(crate) returned: Option<T>,
-}
-
-impl<T, E: From<Error>> From<Error> for NotStored<T, E> {
-    fn from(error: Error) -> Self {
-        Self { error: error.into(), returned: None }
-    }
 }
 
 /// Words without which no statement ends a transaction, or runs a statement that was prepared or is read from a file.
@@ -182,7 +178,7 @@ impl Transaction<'_> {
             _ => Err(Error::Cancelled {
                 path: path.into(),
                 wanted: Wanted::Lease(AccessMode::ReadWrite),
-                waited: begun.elapsed(),
+                waited: clock::since(begun),
             }),
         }
     }
@@ -219,25 +215,22 @@ pub(crate) fn run<T, E: From<Error>>(
     let ran = attempt(connection, database, bare, work);
     match &ran {
         Ok(_) => database.count_commit(),
-        Err((_, Some(fatal), _)) => database.found_dead(fatal),
-        Err((_, None, _)) => {}
+        Err(NotStored { fatal: Some(fatal), .. }) => database.found_dead(fatal),
+        Err(NotStored { fatal: None, .. }) => {}
     }
-    ran.map_err(|(error, _, returned)| NotStored { error, returned })
+    ran
 }
-
-/// What is wrong, the error of a dead instance if it is one, and what the closure returned if the commit was sent.
-type Failed<T, E> = (E, Option<String>, Option<T>);
 
 fn attempt<T, E: From<Error>>(
     connection: &Connection,
     database: &Database,
     bare: Bare,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, Failed<T, E>> {
+) -> Result<T, NotStored<T, E>> {
     let path = database.path();
     let failed = |error: Error| {
         let fatal = error.is_fatal().then(|| error.to_string());
-        (E::from(error), fatal, None)
+        NotStored { error: E::from(error), fatal, returned: None }
     };
     connection.execute_batch("BEGIN").map_err(|error| failed(error.into()))?;
     let open = Open { connection };
@@ -259,7 +252,7 @@ fn attempt<T, E: From<Error>>(
     if let Some(Ok(false)) = still_open {
         return Err(failed(Error::TransactionEnded { path: path.into() }));
     }
-    let result = result.map_err(|error| (error, fatal, None))?;
+    let result = result.map_err(|error| NotStored { error, fatal, returned: None })?;
     // A statement can also have aborted the transaction from the bare connection that the lease dereferences
     // to; asking for the number has then failed like any other.
     let aborted = still_open.and_then(Result::err).map(|error| error.to_string());
@@ -271,7 +264,7 @@ fn attempt<T, E: From<Error>>(
         Ok(()) => Ok(result),
         Err(error) => {
             let (error, fatal) = commit_failed(path, error);
-            Err((error.into(), fatal, Some(result)))
+            Err(NotStored { error: error.into(), fatal, returned: Some(result) })
         }
     }
 }

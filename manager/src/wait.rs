@@ -1,6 +1,6 @@
 //! A wait with a deadline, everything that its error says, and who is told when it takes long.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,12 +36,12 @@ impl<'a> Wait<'a> {
     }
 
     pub(crate) fn waited(&self) -> Duration {
-        self.begun.elapsed()
+        clock::since(self.begun)
     }
 
     /// Whether its time is over, or it was cancelled.
     pub(crate) fn is_over(&self) -> bool {
-        self.patience.deadline() <= clock::now() || self.patience.is_cancelled()
+        self.patience.is_over(clock::now())
     }
 
     /// The error of a wait that was cancelled, if it was.
@@ -76,7 +76,6 @@ pub(crate) struct Waits(Arc<Mutex<Vec<Waiting>>>);
 
 struct Waiting {
     number: u64,
-    path: PathBuf,
     wanted: Wanted,
     begun: Instant,
     is_reported: bool,
@@ -84,7 +83,6 @@ struct Waiting {
 
 /// A wait that has become long.
 pub(crate) struct SlowWait {
-    pub(crate) path: PathBuf,
     pub(crate) wanted: Wanted,
     pub(crate) waited: Duration,
 }
@@ -99,13 +97,7 @@ impl Waits {
     pub(crate) fn list(&self, wait: &Wait<'_>) -> Listed {
         let mut waits = self.0.lock();
         let number = waits.last().map_or(0, |last| last.number + 1);
-        waits.push(Waiting {
-            number,
-            path: wait.path.to_path_buf(),
-            wanted: wait.wanted,
-            begun: wait.begun,
-            is_reported: false,
-        });
+        waits.push(Waiting { number, wanted: wait.wanted, begun: wait.begun, is_reported: false });
         drop(waits);
         Listed { waits: self.clone(), number }
     }
@@ -118,10 +110,10 @@ impl Waits {
     pub(crate) fn newly_slow(&self, limit: Duration) -> Vec<SlowWait> {
         let mut slow = Vec::new();
         for waiting in &mut *self.0.lock() {
-            let waited = waiting.begun.elapsed();
+            let waited = clock::since(waiting.begun);
             if waited > limit && !waiting.is_reported {
                 waiting.is_reported = true;
-                slow.push(SlowWait { path: waiting.path.clone(), wanted: waiting.wanted, waited });
+                slow.push(SlowWait { wanted: waiting.wanted, waited });
             }
         }
         slow

@@ -47,7 +47,7 @@ fn a_writer_is_named_with_pid_label_and_time_until_it_has_gone() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     assert!((before..=now).contains(&since), "{before} <= {since} <= {now}");
     let told = text(&path);
-    for part in [&std::process::id().to_string(), "nightly", "writes"] {
+    for part in [&std::process::id().to_string(), "nightly", "has it to write"] {
         assert!(told.contains(part), "no `{part}` in {told}");
     }
 

@@ -160,7 +160,7 @@ fn clocks_and_sleeps_of_the_manager_come_through_the_seam() {
     only(
         &["manager/src/seam/clock.rs"],
         "manager/src",
-        &["Instant::now", "SystemTime::now", "thread::sleep", "SystemTime"],
+        &["Instant::now", "SystemTime::now", "thread::sleep", "SystemTime", "elapsed()"],
         "use `seam::clock`, which a test can put its own time into",
     );
 }
@@ -181,7 +181,12 @@ fn random_numbers_of_the_manager_come_through_the_seam() {
 fn whoever_waits_in_the_manager_waits_through_the_seam() {
     let instead = "use `seam::sync`, which loom can replace";
     only(&[], "manager/src/gate", &["parking_lot::", "std::sync::atomic"], instead);
-    only(&["manager/src/seam/sync.rs"], "manager/src", &["Condvar("], instead);
+    only(
+        &["manager/src/seam/sync.rs"],
+        "manager/src",
+        &["parking_lot::Condvar", "parking_lot::{Condvar", "try_lock_until", "std::sync::Condvar"],
+        instead,
+    );
     only(
         // Keepers, and what interrupts the statement of a transaction whose future was dropped.
         &["manager/src/keeper.rs", "manager/src/transaction.rs"],

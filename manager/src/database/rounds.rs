@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{GRACE, INTERRUPT_INTERVAL, Site};
 use crate::attachment::Demand;
-use crate::gate::state::Afterwards;
 use crate::keeper::{Next, TICK};
 use crate::observer::LeaseEvent;
 use crate::wait::SlowWait;
@@ -18,6 +17,9 @@ impl Site {
         self.pay_detach();
         self.tell_of_slow_waits();
         self.tell_of_overdue_leases();
+        if self.queue.is_changing() {
+            return Next::AwaitOrder; // whoever changes the hold says when it is done
+        }
         let next = self.look_after_hold();
         let at_rest = self.waits.is_empty() && self.leases.idle_for().is_some();
         next.map_or(if at_rest { Next::Rest } else { Next::Look(TICK) }, Next::Look)
@@ -25,8 +27,8 @@ impl Site {
 
     /// Gives up the hold if it is time to; returns when to look again, `None` if nothing is held.
     fn look_after_hold(&self) -> Option<Duration> {
-        // Whoever changes the hold has this lock, and has the keeper look again afterwards.
-        let Some(mut attachment) = self.attachment.try_lock() else { return Some(TICK) };
+        // Somebody looks at it, or has just begun to change it. What was rung must not be slept over for that.
+        let Some(mut attachment) = self.attachment.try_lock() else { return Some(GRACE) };
         if attachment.is_free() {
             return None;
         }
@@ -67,10 +69,8 @@ impl Site {
     }
 
     pub(super) fn let_go_if_idle(&self) {
-        match self.queue.let_go_if_idle() {
-            Afterwards::Nothing => {}
-            Afterwards::Detach => self.detach(),
-        }
+        let afterwards = self.queue.let_go_if_idle();
+        self.conclude(afterwards);
     }
 
     fn interrupt_if_pressed(&self, pressed: Duration) -> bool {
@@ -89,14 +89,13 @@ impl Site {
     }
 
     fn tell_of_slow_waits(&self) {
-        for slow in self.waits.newly_slow(self.context.config.warn_after) {
+        for SlowWait { wanted, waited } in self.waits.newly_slow(self.context.config.warn_after) {
             let holders = self.holders();
-            let SlowWait { path, wanted, waited } = slow;
             let names: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let here: Vec<String> =
                 self.leases.statuses().iter().map(ToString::to_string).collect();
             tracing::warn!(
-                path = %path.display(), %wanted, ?waited, holders = names.join("; "), here = here.join("; "),
+                path = %self.path.display(), %wanted, ?waited, holders = names.join("; "), here = here.join("; "),
                 "a wait takes long"
             );
             let event = LeaseEvent::SlowWait { wanted, waited, holders: &holders };

@@ -36,7 +36,7 @@ impl Database {
         drop(attachment);
         site.context.tell(&site.path, &LeaseEvent::Waits { mode });
         let granted = self.grant(connected, mode, Taker::Task, location);
-        self.tell_outcome(mode, begun.elapsed(), &granted);
+        self.tell_outcome(mode, clock::since(begun), &granted);
         Some(granted)
     }
 }

@@ -34,13 +34,13 @@ pub(crate) struct PhaseHold {
 }
 
 impl PhaseHold {
-    /// Waits until nobody is in the other phase, does what is to be done `before` anybody is in this one, and enters.
+    /// Waits until nobody is in the other phase, does what is to be done `before` this process is in this one, and enters.
     pub(crate) fn enter(
         database: &Path,
         phase: Phase,
         label: &str,
         patience: &Patience,
-        before: impl Fn() -> Result<(), Refusal>,
+        before: impl Fn(),
     ) -> Result<Self, Refusal> {
         let (own, other) = match phase {
             Phase::Training => (byte::TRAINING, byte::EVALUATION),
@@ -58,7 +58,7 @@ impl PhaseHold {
             }
             // After the last wait: whoever is at a gate that was deleted meanwhile keeps nobody out of the other phase.
             if gate.is_current()? {
-                before()?;
+                before();
                 gate.lock(own, Share::Shared, patience)?; // nobody has it: that would take the turnstile
                 gate.unlock(other)?;
                 gate.unlock(byte::PHASE_TURNSTILE)?;

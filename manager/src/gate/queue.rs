@@ -147,6 +147,11 @@ impl Queue {
         self.apply(|state| state.end_drain(drained))
     }
 
+    /// See [`State::is_changing`].
+    pub(crate) fn is_changing(&self) -> bool {
+        self.0.state.lock().is_changing()
+    }
+
     /// How the process holds the file, and how many of its threads wait. A snapshot.
     pub(crate) fn snapshot(&self) -> (Option<AccessMode>, usize) {
         let state = self.0.state.lock();

@@ -130,8 +130,8 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = clock::unix_ms().saturating_sub(self.since_unix_ms) as f64 / 1000.0;
         let what = match (self.standing, self.mode, self.phase) {
-            (Standing::Holding, Some(AccessMode::ReadWrite), _) => "writes".to_owned(),
-            (Standing::Holding, Some(AccessMode::ReadOnly), _) => "reads".to_owned(),
+            (Standing::Holding, Some(AccessMode::ReadWrite), _) => "has it to write".to_owned(),
+            (Standing::Holding, Some(AccessMode::ReadOnly), _) => "has it to read".to_owned(),
             (Standing::Holding, None, Some(phase)) => format!("is in its {phase} phase"),
             (Standing::Waiting, None, Some(phase)) => format!("waits for its {phase} phase"),
             (Standing::Waiting, Some(AccessMode::ReadWrite), _) => "waits to write".to_owned(),

@@ -263,6 +263,11 @@ impl State {
         self.queue.len()
     }
 
+    /// Whether a thread is between two holds.
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing
+    }
+
     /// How the process holds the file now.
     pub(crate) fn attachment(&self) -> Option<AccessMode> {
         self.attachment

@@ -7,6 +7,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// How long ago an instant was.
+pub(crate) fn since(begun: Instant) -> Duration {
+    now().saturating_duration_since(begun)
+}
+
 /// The instant `wait` from now. A wait that is too long for the clock ends in a hundred years.
 pub(crate) fn deadline_in(wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_hours(24 * 36_525);

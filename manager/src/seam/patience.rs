@@ -94,6 +94,11 @@ impl Patience {
         self.deadline
     }
 
+    /// Whether the deadline has passed by now, or it was cancelled.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.deadline <= now || self.is_cancelled()
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(Cancel::is_cancelled)
     }

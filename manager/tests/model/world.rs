@@ -171,7 +171,6 @@ impl Process {
             if phase == Phase::Evaluation {
                 world.visit(Doing::Evaluating);
             }
-            Ok(())
         };
         PhaseHold::enter(self.database.as_ref(), phase, &self.label(), &patient(), before)
     }
