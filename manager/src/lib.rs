@@ -20,6 +20,9 @@ mod config;
 mod gate;
 mod retry;
 mod seam;
+#[cfg_attr(not(feature = "engine"), allow(dead_code, unused_imports))]
+// the face of it needs the engine
+mod store;
 mod walk_forward;
 
 #[cfg(all(feature = "engine", feature = "tokio"))]
@@ -59,8 +62,6 @@ mod registry;
 #[cfg(feature = "engine")]
 mod status;
 #[cfg(feature = "engine")]
-mod store;
-#[cfg(feature = "engine")]
 mod transaction;
 #[cfg(feature = "engine")]
 mod wait;
@@ -73,6 +74,7 @@ pub use config::{
 pub use gate::record::{Holder, Phase, Standing};
 pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
+pub use store::{FeatureSpec, Key};
 pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]
@@ -96,7 +98,7 @@ pub use phases::PhaseGuard;
 #[cfg(feature = "engine")]
 pub use status::{CloseReport, DatabaseStatus, Drain, LeaseStatus, Status};
 #[cfg(feature = "engine")]
-pub use store::{FeatureSpec, FeatureStore, Key, Lookup, Published};
+pub use store::{FeatureStore, Lookup, Published};
 #[cfg(feature = "engine")]
 pub use transaction::{StoredCheck, Transaction, TransactionOptions};
 
