@@ -6,7 +6,7 @@
 //! without a lock error.
 //!
 //! Read on in this order: [`Manager`], the public face; [`Error`], what can go wrong; [`FeatureStore`], features
-//! computed once and found by everyone; [`WalkForward`], the windows. Inside: `gate` (who may hold the file),
+//! computed once and found by everyone; [`WalkForward`], the windows, and [`Schedule`], who reads what in them. Inside: `gate` (who may hold the file),
 //! `registry` and `engine` (one instance per file), `database` (the three of them in order), `seam` (locks, clock,
 //! randomness, processes). `DESIGN.md` has the invariants and why they hold.
 //!
@@ -75,7 +75,7 @@ pub use gate::record::{Holder, Phase, Standing};
 pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
 pub use store::{FeatureSpec, Key};
-pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
+pub use walk_forward::{Schedule, WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]
 pub use asynchronous::{AsyncManager, AsyncTransactionOptions, OwnedStoredCheck, Pending};
