@@ -74,7 +74,7 @@ pub use config::{
 pub use gate::record::{Holder, Phase, Standing};
 pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
-pub use store::{FeatureSpec, Key};
+pub use store::{FeatureSpec, Key, Policy};
 pub use walk_forward::{Schedule, WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]

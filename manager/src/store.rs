@@ -5,11 +5,13 @@
 //! publishes or reads what, over all processes), `eviction` (what goes first).
 
 mod content;
+mod eviction;
 mod key;
 
 #[cfg(feature = "engine")]
 mod feature_store;
 
+pub use eviction::Policy;
 #[cfg(feature = "engine")]
 pub use feature_store::{FeatureStore, Lookup, Published};
 pub use key::{FeatureSpec, Key};
