@@ -76,6 +76,8 @@ pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
 pub use store::{FeatureSpec, Key, Policy};
 pub use walk_forward::{Schedule, WalkForward, Window, WindowError, WindowMode};
+pub use store::{FeatureSpec, Fingerprint, FingerprintBuilder, HexError, Key, Params, ParamsError};
+pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]
 pub use asynchronous::{AsyncManager, AsyncTransactionOptions, OwnedStoredCheck, Pending};

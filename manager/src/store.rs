@@ -6,7 +6,10 @@
 
 mod content;
 mod eviction;
+mod fingerprint;
+mod hex;
 mod key;
+mod params;
 
 #[cfg(feature = "engine")]
 mod feature_store;
@@ -14,4 +17,7 @@ mod feature_store;
 pub use eviction::Policy;
 #[cfg(feature = "engine")]
 pub use feature_store::{FeatureStore, Lookup, Published};
+pub use fingerprint::{Fingerprint, FingerprintBuilder};
+pub use hex::HexError;
 pub use key::{FeatureSpec, Key};
+pub use params::{Params, ParamsError};
