@@ -74,9 +74,10 @@ pub use config::{
 pub use gate::record::{Holder, Phase, Standing};
 pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
 pub use seam::patience::Cancel;
-pub use store::{FeatureSpec, Key, Policy};
-pub use walk_forward::{Schedule, WalkForward, Window, WindowError, WindowMode};
-pub use store::{FeatureSpec, Fingerprint, FingerprintBuilder, HexError, Key, Params, ParamsError};
+pub use store::{
+    FeatureSpec, Fingerprint, FingerprintBuilder, HexError, Input, Key, Leak, LeakCause, Params,
+    ParamsError, Policy,
+};
 pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]

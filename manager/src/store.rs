@@ -10,6 +10,7 @@ mod fingerprint;
 mod hex;
 mod key;
 mod params;
+mod spec;
 
 #[cfg(feature = "engine")]
 mod feature_store;
@@ -19,5 +20,6 @@ pub use eviction::Policy;
 pub use feature_store::{FeatureStore, Lookup, Published};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use hex::HexError;
-pub use key::{FeatureSpec, Key};
+pub use key::Key;
 pub use params::{Params, ParamsError};
+pub use spec::{FeatureSpec, Input, Leak, LeakCause};
