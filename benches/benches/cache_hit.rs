@@ -26,7 +26,7 @@ use benches::workload::{self, ARTEFACTS, Artefact, BATCH};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use manager::duckdb::{self, Config as Settings, Connection, Statement, params_from_iter};
-use manager::{Config, FeatureSpec, FeatureStore, Key, Lookup, Manager};
+use manager::{Config, FeatureSpec, FeatureStore, Key, Lookup, Manager, Publication};
 
 /// What is measured against.
 const REFERENCE: &str = "kept, prepared";
@@ -48,9 +48,12 @@ impl Contenders {
         let manager = Manager::new(Config { duckdb_threads: Some(1), ..Config::default() })?;
         let store = FeatureStore::open(&manager, folder.join("store.duckdb"))?;
         for part in artefacts.chunks(PUBLISHED) {
-            let specs: Vec<FeatureSpec<'_>> = part.iter().map(Artefact::spec).collect();
-            let payloads = part.iter().map(|artefact| artefact.payload.as_slice());
-            store.publish(&specs.iter().zip(payloads).collect::<Vec<_>>())?;
+            let specs: Vec<FeatureSpec> = part.iter().map(Artefact::spec).collect();
+            let payloads = part.iter().map(|artefact| artefact.payload.clone());
+            let publications = specs.iter().zip(payloads);
+            store.publish(
+                publications.map(|(spec, bytes)| Publication::new(spec, bytes)).collect(),
+            )?;
         }
         let plain = fill_plain(&folder.join("plain.duckdb"), artefacts)?;
         let map = artefacts
@@ -74,7 +77,10 @@ fn fill_plain(database: &Path, artefacts: &[Artefact]) -> duckdb::Result<Connect
     for table in ["unindexed", "indexed"] {
         let mut appender = connection.appender(table)?;
         for artefact in artefacts {
-            appender.append_row(duckdb::params![artefact.key().as_bytes(), artefact.payload])?;
+            appender.append_row(duckdb::params![
+                artefact.key().as_bytes().as_slice(),
+                artefact.payload
+            ])?;
         }
         appender.flush()?;
     }
@@ -83,15 +89,17 @@ fn fill_plain(database: &Path, artefacts: &[Artefact]) -> duckdb::Result<Connect
 }
 
 fn number(key: Key) -> u128 {
-    u128::from_le_bytes(key.as_bytes().try_into().expect("a key has 16 bytes"))
+    u128::from_le_bytes(*key.as_bytes())
 }
 
 fn find_one(statement: &mut Statement<'_>, key: Key) -> Vec<u8> {
-    statement.query_row([key.as_bytes()], |row| row.get(0)).expect("the artefact is there")
+    statement
+        .query_row([key.as_bytes().as_slice()], |row| row.get(0))
+        .expect("the artefact is there")
 }
 
 fn find_many(statement: &mut Statement<'_>, keys: &[Key]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let keys = params_from_iter(keys.iter().map(Key::as_bytes));
+    let keys = params_from_iter(keys.iter().map(|key| key.as_bytes().as_slice()));
     let rows = statement.query_map(keys, |row| Ok((row.get(0)?, row.get(1)?)));
     let found = rows.and_then(Iterator::collect::<duckdb::Result<Vec<_>>>);
     found.expect("the table can be read")
@@ -156,7 +164,8 @@ fn one_key(criterion: &mut Criterion, contenders: &Contenders, keys: &[Key]) -> 
     for key in &drawn[..BATCH] {
         let expected = &contenders.map[&number(*key)];
         let found = contenders.store.get(*key).expect("the store can be read");
-        assert_eq!(found, Lookup::Hit(expected.clone()));
+        let found = found.hit().expect("it is published");
+        assert_eq!(found.bytes().expect("it is whole"), expected.as_slice());
         assert_eq!(&find_one(&mut unindexed, *key), expected);
         assert_eq!(&find_one(&mut indexed, *key), expected);
     }

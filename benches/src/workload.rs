@@ -21,15 +21,8 @@ pub struct Artefact {
 
 impl Artefact {
     /// What it is of.
-    pub fn spec(&self) -> FeatureSpec<'_> {
-        FeatureSpec {
-            feature: &self.feature,
-            version: 1,
-            params: "{}",
-            entity: &self.entity,
-            range: 0..21,
-            inputs: b"bench",
-        }
+    pub fn spec(&self) -> FeatureSpec {
+        FeatureSpec::new(&self.feature, 1).entity(&self.entity).range(0..21)
     }
 
     /// Its key in the store.

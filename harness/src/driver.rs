@@ -50,14 +50,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     ///
     /// [`Failed`] if the store could not be asked.
-    fn get_many(&self, specs: &[FeatureSpec<'_>]) -> Result<Vec<Option<Vec<u8>>>, Failed>;
+    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed>;
 
     /// Stores artefacts, all or none.
     ///
     /// # Errors
     ///
     /// [`Failed`] if they surely were not stored, or nobody can tell.
-    fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<(), Failed>;
+    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed>;
 }
 
 /// Makes the empty store of a run.

@@ -1,13 +1,15 @@
 //! What can go wrong, who stands in the way, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::class::ErrorClass;
 use crate::config::{AccessMode, ConfigError};
 use crate::gate::record::{Holder, Phase};
 use crate::status::LeaseStatus;
+use crate::store::Leak;
+use crate::walk_forward::WindowError;
 
 /// Why a call did not do what it was asked to.
 ///
@@ -224,16 +226,61 @@ pub enum Error {
         /// The error that cut it off.
         text: String,
     },
-    /// A stored artefact is not what was published.
-    #[error("read artefact {key} from `{}`: {problem}; publish it again under a new version", path.display())]
+    /// A stored artefact is not what was published. It counts as missing from now on; computing and publishing it again
+    /// heals it.
+    #[error("read artefact {key} of `{}`: {problem}{}; publish it again", path.display(), kept_as(evidence.as_deref()))]
     Artefact {
-        /// The store.
+        /// The database.
         path: PathBuf,
         /// Its key.
         key: String,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: String,
+        /// Where the damaged bytes are kept, if they are in a file.
+        evidence: Option<PathBuf>,
     },
+    /// An artefact knows more than its user may.
+    #[error(transparent)]
+    Leak(#[from] Leak),
+    /// Somebody else computes the artefact, and was not done in time. Retryable.
+    #[error(
+        "compute artefact {key} of `{}`: somebody else does and is not done after {waited:.1?}{}; wait longer          (`StoreOptions::computation_wait_max`), or end who hangs",
+        path.display(),
+        in_the_way(holders, &[])
+    )]
+    StillComputing {
+        /// The database.
+        path: PathBuf,
+        /// Its key.
+        key: String,
+        /// For how long it was waited for.
+        waited: Duration,
+        /// Who computes it, if that is another process. What they are called has the key in it.
+        holders: Vec<Holder>,
+    },
+    /// Somebody else computed the artefact meanwhile, and failed. Calling again computes it here.
+    #[error("compute artefact {key} of `{}`: {by} failed at it: {reason}", path.display())]
+    ComputationFailed {
+        /// The database.
+        path: PathBuf,
+        /// Its key.
+        key: String,
+        /// Who, in words.
+        by: String,
+        /// The text of the error, or of the panic.
+        reason: String,
+    },
+    /// The file of something that was left for the manifest is damaged. It is kept as it is.
+    #[error("read `{}`: {problem}; remove it, what it was is computed again", path.display())]
+    Spooled {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A walk-forward has no windows.
+    #[error(transparent)]
+    Windows(WindowError),
     /// A setting is out of bounds.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -266,7 +313,10 @@ impl Error {
     /// Whether the same call can succeed later without anybody mending anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::TimedOut { .. } | Self::HeldOutside { .. } | Self::EvaluationIsOn { .. } => true,
+            Self::TimedOut { .. }
+            | Self::HeldOutside { .. }
+            | Self::EvaluationIsOn { .. }
+            | Self::StillComputing { .. } => true,
             Self::Database { class, .. } | Self::Unusable { class, .. } => class.is_transient(),
             _ => false,
         }
@@ -305,6 +355,10 @@ fn in_the_way(holders: &[Holder], here: &[LeaseStatus]) -> String {
     let mut names: Vec<String> = holders.iter().map(ToString::to_string).collect();
     names.extend(here.iter().map(|lease| format!("this process's own lease, {lease}")));
     if names.is_empty() { String::new() } else { format!(", in the way: {}", names.join("; ")) }
+}
+
+fn kept_as(evidence: Option<&Path>) -> String {
+    evidence.map_or_else(String::new, |file| format!(" (kept as `{}`)", file.display()))
 }
 
 /// A process that holds the file without the gate, in words.

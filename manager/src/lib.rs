@@ -78,7 +78,7 @@ pub use store::{
     FeatureSpec, Fingerprint, FingerprintBuilder, HexError, Input, Key, Leak, LeakCause, Params,
     ParamsError, Policy,
 };
-pub use walk_forward::{WalkForward, Window, WindowError, WindowMode};
+pub use walk_forward::{Schedule, WalkForward, Window, WindowError, WindowMode};
 
 #[cfg(all(feature = "engine", feature = "tokio"))]
 pub use asynchronous::{AsyncManager, AsyncTransactionOptions, OwnedStoredCheck, Pending};
@@ -101,9 +101,15 @@ pub use phases::PhaseGuard;
 #[cfg(feature = "engine")]
 pub use status::{CloseReport, DatabaseStatus, Drain, LeaseStatus, Status};
 #[cfg(feature = "engine")]
-pub use store::{FeatureStore, Lookup, Published};
+pub use store::{
+    Absent, Artefact, AsOf, Codec, Counts, Depth, Evicted, ExportReport, FeatureStore, Fill,
+    Finding, GcReport, Lookup, MirrorState, PinnedFeature, Plan, Publication, Published, Selector,
+    Stats, StoreOptions, VerifyReport,
+};
 #[cfg(feature = "engine")]
 pub use transaction::{StoredCheck, Transaction, TransactionOptions};
+#[cfg(feature = "engine")]
+pub use walk_forward::{Progress, Step, WalkForwardDriver, Walked, WalkedWindow};
 
 /// The examples of the README are compiled and run with those of this crate.
 #[cfg(all(doctest, feature = "engine"))]

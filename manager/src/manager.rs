@@ -349,7 +349,6 @@ impl Manager {
         Status { databases: databases.iter().map(|database| database.status()).collect() }
     }
 
-    #[cfg(feature = "tokio")]
     pub(crate) fn config(&self) -> &Config {
         &self.shared.context.config
     }

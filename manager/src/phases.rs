@@ -12,8 +12,8 @@ use crate::gate::file::Refusal;
 use crate::gate::phase::PhaseHold;
 use crate::gate::record::Phase;
 use crate::seam::clock;
-use crate::seam::patience::Patience;
-use crate::seam::sync::{Condvar, Mutex};
+use crate::seam::sync::Mutex;
+use crate::seam::turn::Turn;
 use crate::wait::Wait;
 
 /// See the module's header.
@@ -25,46 +25,9 @@ pub(crate) struct Phases {
 
 #[derive(Default)]
 struct OnePhase {
-    entry: Arc<Entry>,
+    /// The threads that enter at the same time do so one after the other, instead of queueing at the gate themselves.
+    entry: Arc<Turn>,
     current: Mutex<Weak<PhaseHold>>,
-}
-
-/// Taken by the thread that enters; the others of this process wait for it instead of queueing themselves.
-#[derive(Default)]
-struct Entry {
-    is_taken: Mutex<bool>,
-    moved: Condvar,
-}
-
-/// Gives the entry back when it is dropped.
-struct Entering<'a>(&'a Entry);
-
-impl Entry {
-    /// Waits until no other thread of this process enters; `None` if patience ends first.
-    fn take(self: &Arc<Self>, patience: &Patience) -> Option<Entering<'_>> {
-        let this = Arc::clone(self);
-        let _woken = patience.on_cancel(move || {
-            // Under the lock: whoever has just seen that nobody cancelled is asleep by now.
-            let _is_taken = this.is_taken.lock();
-            this.moved.notify_all();
-        });
-        let mut is_taken = self.is_taken.lock();
-        while *is_taken {
-            if patience.is_over(clock::now()) {
-                return None;
-            }
-            self.moved.wait_until(&mut is_taken, patience.deadline());
-        }
-        *is_taken = true;
-        Some(Entering(self))
-    }
-}
-
-impl Drop for Entering<'_> {
-    fn drop(&mut self) {
-        *self.0.is_taken.lock() = false;
-        self.0.moved.notify_all();
-    }
 }
 
 impl Phases {

@@ -18,3 +18,6 @@ pub(crate) mod patience;
 pub(crate) mod process;
 pub(crate) mod shared_page;
 pub(crate) mod sync;
+#[cfg(feature = "engine")]
+pub(crate) mod turn;
+pub(crate) mod writeback;

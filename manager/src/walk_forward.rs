@@ -5,10 +5,15 @@
 //! evaluation range unless `h - 1` positions before it are purged; the embargo widens that gap
 //! (López de Prado, *Advances in Financial Machine Learning*, 2018, §7.4).
 //!
-//! [`WalkForward`] lays the windows out; [`Schedule`] says which of them read an artefact, and when next.
+//! [`WalkForward`] lays the windows out; [`Schedule`] says which of them read an artefact, and when next;
+//! [`WalkForwardDriver`](crate::WalkForwardDriver) goes through them.
 
+#[cfg(feature = "engine")]
+mod driver;
 mod schedule;
 mod windows;
 
+#[cfg(feature = "engine")]
+pub use driver::{Progress, Step, WalkForwardDriver, Walked, WalkedWindow};
 pub use schedule::Schedule;
 pub use windows::{WalkForward, Window, WindowError, WindowMode};

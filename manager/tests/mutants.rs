@@ -21,7 +21,7 @@ fn read(path: &Path) -> String {
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let nested = entries.map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
-    nested.flatten().collect()
+    nested.flatten().filter(|path| path.extension().is_some_and(|end| end == "rs")).collect()
 }
 
 #[test]

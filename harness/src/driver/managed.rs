@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use manager::{
     AccessMode, Config, FeatureSpec, FeatureStore, LeaseEvent, Lookup, Manager, Observer,
-    PhaseGuard, WritesInEvaluation,
+    PhaseGuard, Publication, StoreOptions, WritesInEvaluation,
 };
 use parking_lot::Mutex;
 
@@ -26,7 +26,7 @@ pub(super) struct Managed {
 }
 
 /// Keys and payloads of all rows.
-pub(super) const ALL: &str = "SELECT lower(hex(key)), payload FROM flockgate_artefact";
+pub(super) const ALL: &str = "SELECT lower(hex(key)), inline FROM flockgate_manifest";
 
 pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     FeatureStore::open(&Manager::new(Config::default())?, path).map(|_| ())
@@ -46,7 +46,8 @@ impl Managed {
             ..Config::default()
         };
         let manager = Manager::with_observer(config, Arc::new(Recording(probe.clone())))?;
-        let store = FeatureStore::open(&manager, path)?;
+        let options = StoreOptions { inline_bytes_max: 1 << 20, ..StoreOptions::default() };
+        let store = FeatureStore::open_with(&manager, path, options)?;
         Ok(Self { manager, store, phase: Mutex::default(), probe })
     }
 
@@ -72,20 +73,21 @@ impl Store for Managed {
         *self.phase.lock() = None;
     }
 
-    fn get_many(&self, specs: &[FeatureSpec<'_>]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
+    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
         let keys: Vec<_> = specs.iter().map(FeatureSpec::key).collect();
         let found = self.store.get_many(&keys).map_err(|error| self.surface(&error))?;
-        Ok(found
-            .into_iter()
-            .map(|lookup| match lookup {
-                Lookup::Hit(payload) => Some(payload),
-                Lookup::Miss => None,
-            })
-            .collect())
+        let bytes = |lookup: Lookup| {
+            let bytes = lookup.hit().map(|artefact| Ok(artefact.bytes()?.into_owned()));
+            bytes.transpose().map_err(|error| self.surface(&error))
+        };
+        found.into_iter().map(bytes).collect()
     }
 
-    fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<(), Failed> {
-        self.store.publish(artefacts).map(|_| ()).map_err(|error| self.surface(&error))
+    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed> {
+        let artefacts = artefacts.iter();
+        let publications =
+            artefacts.map(|(spec, payload)| Publication::new(spec, payload.to_vec())).collect();
+        self.store.publish(publications).map(|_| ()).map_err(|error| self.surface(&error))
     }
 }
 

@@ -51,11 +51,11 @@ impl Store for Naive {
 
     fn leave(&self) {}
 
-    fn get_many(&self, specs: &[FeatureSpec<'_>]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
+    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
         self.with(|connection| plain::get_many(connection, specs))
     }
 
-    fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<(), Failed> {
+    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed> {
         self.with(|connection| plain::publish(connection, artefacts))
     }
 }

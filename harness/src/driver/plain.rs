@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path, mode: AccessMode) -> duckdb::Result<Connection> 
 
 pub(super) fn get_many(
     connection: &Connection,
-    specs: &[FeatureSpec<'_>],
+    specs: &[FeatureSpec],
 ) -> duckdb::Result<Vec<Option<Vec<u8>>>> {
     let keys: Vec<Key> = specs.iter().map(FeatureSpec::key).collect();
     let sql = format!(
@@ -40,29 +40,31 @@ pub(super) fn get_many(
     );
     let mut statement = connection.prepare(&sql)?;
     let found = statement
-        .query_map(params_from_iter(keys.iter().map(Key::as_bytes)), |row| {
+        .query_map(params_from_iter(keys.iter().map(|key| key.as_bytes().as_slice())), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<duckdb::Result<HashMap<Vec<u8>, Vec<u8>>>>()?;
-    Ok(keys.iter().map(|key| found.get(key.as_bytes()).cloned()).collect())
+    Ok(keys.iter().map(|key| found.get(key.as_bytes().as_slice()).cloned()).collect())
 }
 
 /// Stores what is not there yet, in one transaction, through an appender: what the store of the manager does.
 pub(super) fn publish(
     connection: &mut Connection,
-    artefacts: &[(&FeatureSpec<'_>, &[u8])],
+    artefacts: &[(&FeatureSpec, &[u8])],
 ) -> duckdb::Result<()> {
     let transaction = connection.transaction()?;
     let keys: Vec<Key> = artefacts.iter().map(|(spec, _)| spec.key()).collect();
     let sql = format!("SELECT key FROM feature_cache WHERE key IN ({})", placeholders(keys.len()));
     let mut present = transaction
         .prepare(&sql)?
-        .query_map(params_from_iter(keys.iter().map(Key::as_bytes)), |row| row.get(0))?
+        .query_map(params_from_iter(keys.iter().map(|key| key.as_bytes().as_slice())), |row| {
+            row.get(0)
+        })?
         .collect::<duckdb::Result<HashSet<Vec<u8>>>>()?;
     let mut appender = transaction.appender("feature_cache")?;
     for (key, (_, payload)) in keys.iter().zip(artefacts) {
         if present.insert(key.as_bytes().to_vec()) {
-            appender.append_row(duckdb::params![key.as_bytes(), payload])?;
+            appender.append_row(duckdb::params![key.as_bytes().as_slice(), payload])?;
         }
     }
     appender.flush()?;

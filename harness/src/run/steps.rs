@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use manager::duckdb::Connection;
-use manager::{FeatureSpec, Window};
+use manager::{FeatureSpec, Fingerprint, Input, Params, Window};
 
 use super::protocol::Start;
 use crate::driver::{self, Failed, Store};
@@ -44,7 +44,7 @@ pub struct Worker {
     start: Start,
     probe: Probe,
     store: Box<dyn Store>,
-    params: String,
+    params: Params,
     publishes: AtomicU64,
 }
 
@@ -68,10 +68,11 @@ impl Worker {
     /// Those of [`driver::open`].
     pub fn new(start: Start, probe: Probe) -> Result<Self, manager::Error> {
         let store = driver::open(start.driver, &start.store, start.role, probe.clone())?;
-        let params = format!(
-            "{{\"block_sessions\":{},\"label_sessions\":{}}}",
-            start.windows.block_sessions, start.windows.label_sessions
-        );
+        let params = serde_json::json!({
+            "block_sessions": start.windows.block_sessions,
+            "label_sessions": start.windows.label_sessions,
+        });
+        let params = Params::try_from(params).expect("it is an object of whole numbers");
         Ok(Self { start, probe, store, params, publishes: AtomicU64::new(0) })
     }
 
@@ -161,21 +162,19 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn spec<'s>(&'s self, feature: &'s str, entity: &'s str, range: Range<u32>) -> FeatureSpec<'s> {
-        FeatureSpec {
-            feature,
-            version: u32::from(pipeline::VERSION),
-            params: &self.worker.params,
-            entity,
-            range,
-            inputs: self.worker.start.inputs.as_bytes(),
-        }
+    fn spec(&self, feature: &str, entity: &str, range: Range<u32>) -> FeatureSpec {
+        let inputs = Fingerprint::of(&self.worker.start.inputs);
+        FeatureSpec::new(feature, u32::from(pipeline::VERSION))
+            .params(self.worker.params.clone())
+            .entity(entity)
+            .range(range)
+            .input(Input::column("prices", inputs))
     }
 
     /// Looks artefacts up, makes those that are missing, publishes these, and returns all in order.
     fn find_or_make(
         &self,
-        specs: &[FeatureSpec<'_>],
+        specs: &[FeatureSpec],
         make: impl Fn(usize) -> Result<Vec<u8>, StepError>,
     ) -> Result<Vec<Vec<u8>>, StepError> {
         let mut found = self.look_up(specs);
@@ -198,7 +197,7 @@ impl Actor<'_> {
     }
 
     /// A store that does not answer is taken for one that has nothing: that is what caches are for.
-    fn look_up(&self, specs: &[FeatureSpec<'_>]) -> Vec<Option<Vec<u8>>> {
+    fn look_up(&self, specs: &[FeatureSpec]) -> Vec<Option<Vec<u8>>> {
         let begun = Instant::now();
         let found = self.worker.store.get_many(specs).unwrap_or_else(|_| vec![None; specs.len()]);
         let missed: Vec<String> = specs
@@ -216,7 +215,7 @@ impl Actor<'_> {
         found
     }
 
-    fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) {
+    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) {
         let op = self.worker.publishes.fetch_add(1, Ordering::Relaxed); // only has to be unique
         let rows =
             artefacts.iter().map(|(spec, payload)| driver::row(spec.key(), payload)).collect();

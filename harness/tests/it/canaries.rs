@@ -109,9 +109,7 @@ fn two_real_writers_at_once_and_the_commit_they_lose_are_caught() {
 
 fn row(number: usize) -> Row {
     let entity = number.to_string();
-    let inputs = b"";
-    let spec =
-        FeatureSpec { feature: "f", version: 1, params: "", entity: &entity, range: 0..1, inputs };
+    let spec = FeatureSpec::new("f", 1).entity(&entity);
     driver::row(spec.key(), entity.as_bytes())
 }
 

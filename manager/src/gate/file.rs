@@ -228,7 +228,7 @@ impl Drop for GateFile {
     }
 }
 
-fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> {
+pub(crate) fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(None),
         result => result,
@@ -255,7 +255,8 @@ fn open_or_create(path: &Path, database: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn create(options: &mut OpenOptions, path: &Path, database: &Path) -> io::Result<File> {
+/// Makes a file beside a database, for whoever may use that; or opens it, if somebody has just made it.
+pub(crate) fn create(options: &mut OpenOptions, path: &Path, database: &Path) -> io::Result<File> {
     let database = fs::metadata(database).ok();
     let mode = database.as_ref().map_or(0o666, |database| database.mode() & 0o666);
     match options.create_new(true).mode(mode).open(path) {
@@ -273,7 +274,7 @@ fn create(options: &mut OpenOptions, path: &Path, database: &Path) -> io::Result
 }
 
 /// Opens a file, and neither follows a symbolic link nor waits at a pipe.
-fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let refused = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
     let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -287,9 +288,9 @@ fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 
 const NO_FILE: &str = "it is not a regular file; move it away";
 
-/// Lets everybody use a new gate who may use its database: it belongs to the same user and group, where this process
+/// Lets everybody use a new file (a gate, or one of the store) who may use its database: it belongs to the same user and group, where this process
 /// may give it away, and has the same permissions, of which the umask may have taken some.
-fn share(gate: &File, database: &Metadata) -> io::Result<()> {
+pub(crate) fn share(gate: &File, database: &Metadata) -> io::Result<()> {
     let (user, group) = (Some(database.uid()), Some(database.gid()));
     // Only root gives a file to another user, and others give it to their own groups only. Who cannot keeps it.
     let _ = fchown(gate, user, group).or_else(|_| fchown(gate, None, group));

@@ -136,7 +136,8 @@ impl fmt::Display for Holder {
             (Standing::Waiting, None, Some(phase)) => format!("waits for its {phase} phase"),
             (Standing::Waiting, Some(AccessMode::ReadWrite), _) => "waits to write".to_owned(),
             (Standing::Waiting, ..) => "waits to read".to_owned(),
-            (Standing::Holding, None, None) => "is at the gate".to_owned(),
+            // A record of the feature store: its label says what.
+            (Standing::Holding, None, None) => "computes it".to_owned(),
         };
         write!(f, "pid {} (`{}`, user {}", self.pid, self.command, self.user)?;
         if !self.label.is_empty() {
@@ -153,7 +154,12 @@ pub(crate) struct Slot(u32);
 impl Slot {
     /// Claims a free slot and writes the record into it; `None` if all are taken.
     pub(crate) fn claim(file: &File, holder: &Holder) -> io::Result<Option<Self>> {
-        for number in 0..SLOTS {
+        Self::claim_from(0, file, holder)
+    }
+
+    /// As [`Slot::claim`], beginning with that slot: who claims many does not try all that it has.
+    pub(crate) fn claim_from(first: u32, file: &File, holder: &Holder) -> io::Result<Option<Self>> {
+        for number in (first..first + SLOTS).map(|number| number % SLOTS) {
             if file_lock::try_lock(file, byte::slot(number), Share::Exclusive)? {
                 let slot = Self(number);
                 slot.write(file, holder)?;

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -88,6 +89,18 @@ pub(crate) fn held_by_other(file: &File, byte: i64) -> io::Result<Option<Share>>
         libc::F_RDLCK => Some(Share::Shared),
         _ => Some(Share::Exclusive),
     })
+}
+
+/// A byte of this range that somebody else holds, if there is one. It is the first that its holder has there; others may
+/// hold earlier ones.
+pub(crate) fn held_by_other_in(file: &File, range: Range<i64>) -> io::Result<Option<i64>> {
+    if range.is_empty() {
+        return Ok(None); // a length of 0 would reach to the end
+    }
+    let length = range.end - range.start;
+    let found = control(file, libc::F_OFD_GETLK, range.start, length, libc::F_WRLCK)?;
+    let is_held = i32::from(found.l_type) != libc::F_UNLCK;
+    Ok(is_held.then(|| found.l_start.max(range.start)))
 }
 
 fn kind(share: Share) -> i32 {
@@ -296,6 +309,19 @@ mod tests {
         assert!(try_lock(&two, 7, Share::Shared).unwrap());
         assert!(!try_lock(&two, 7, Share::Exclusive).unwrap());
         assert!(try_lock(&two, 8, Share::Exclusive).unwrap(), "another byte is another lock");
+    }
+
+    #[test]
+    fn a_range_is_held_if_a_byte_of_it_is() {
+        let (holder, other) = two_handles();
+        let far = i64::MAX - 1; // the last one that can be locked is the one after it
+        for byte in [7, far] {
+            assert!(try_lock(&holder, byte, Share::Shared).unwrap());
+            assert_eq!(held_by_other_in(&other, byte - 3..byte + 1).unwrap(), Some(byte));
+            assert_eq!(held_by_other_in(&other, byte - 3..byte).unwrap(), None);
+            assert_eq!(held_by_other_in(&other, byte..byte).unwrap(), None);
+            assert_eq!(held_by_other_in(&holder, 0..i64::MAX).unwrap(), None, "own locks");
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! used evicts just what is read next, and below the size of the loop it saves nothing at all. A plan knows the next
 //! use of every artefact, and the store knows what each cost to compute; [`Policy::Schedule`] goes by both.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::walk_forward::Schedule;
@@ -21,8 +20,9 @@ mod tests;
 pub enum Policy {
     /// The least recently used first. For what is read at random; useless for a walk-forward that does not fit.
     Lru,
-    /// First what saved the least compute time per byte and per time since its last use: cheap before dear, and
-    /// what nobody reads ages until it goes, however dear it was. For dear features without a plan.
+    /// First what cost the least compute time per byte and per time since its last use: cheap before dear, and what
+    /// nobody reads ages until it goes, however dear it was. In the manner of GreedyDual-Size, with the age as the
+    /// divisor. For where there is no plan and some features cost far more than others.
     Cost,
     /// What no plan reads again goes first, the least recently used first. Then what saves the least compute time
     /// per byte and per window that it has to be kept until its next use, in whichever plan that is nearest: with
@@ -89,24 +89,36 @@ pub(crate) fn choose(
         return Choice::default();
     }
     let now = candidates.iter().map(|candidate| candidate.used).max().unwrap_or(0);
-    let mut ranked: Vec<(Worth, usize)> = (0..candidates.len())
-        .filter(|index| !candidates[*index].is_pinned)
-        .map(|index| (Worth::of(&candidates[index], policy, plans, now), index))
-        .collect();
-    let order = |a: &(Worth, usize), b: &(Worth, usize)| {
-        a.0.cmp(&b.0).then_with(|| candidates[a.1].key.cmp(&candidates[b.1].key))
-    };
-    let bytes = |ranked: &(Worth, usize)| candidates[ranked.1].bytes;
-
-    let count = shortest_prefix(&mut ranked, needed, order, bytes);
+    let mut ranked = Vec::with_capacity(candidates.len());
+    let movable = candidates.iter().enumerate().filter(|(_, candidate)| !candidate.is_pinned);
+    ranked.extend(movable.map(|(index, candidate)| Ranked {
+        worth: Worth::of(candidate, policy, plans, now),
+        key: candidate.key,
+        index,
+        bytes: candidate.bytes,
+    }));
+    let count = shortest_prefix(&mut ranked, needed);
     ranked.truncate(count);
-    ranked.sort_unstable_by(|a, b| order(b, a));
-    let freed = spare(&mut ranked, needed, bytes);
+    ranked.sort_unstable();
+    let freed = spare(&mut ranked, needed);
     Choice {
-        evict: ranked.into_iter().rev().map(|(_, index)| index).collect(),
+        evict: ranked.into_iter().map(|ranked| ranked.index).collect(),
         freed,
         short: needed.saturating_sub(freed),
     }
+}
+
+/// A candidate's place in the order, and what the choice needs to know of it: all that it touches, side by side.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Ranked {
+    worth: Worth,
+    key: Key,
+    index: usize,
+    bytes: u64,
+}
+
+fn bytes(ranked: &[Ranked]) -> u64 {
+    ranked.iter().map(|ranked| ranked.bytes).sum()
 }
 
 /// What keeping an artefact is worth; the least goes first.
@@ -151,21 +163,16 @@ impl Progress<'_> {
     }
 }
 
-/// Moves the first in `order` to the front, as few as have `needed` bytes together, and says how many they are; all
+/// Moves the first in order to the front, as few as have `needed` bytes together, and says how many they are; all
 /// if all have less. A binary search that sorts only what it has to, in linear time.
-fn shortest_prefix<T>(
-    items: &mut [T],
-    mut needed: u64,
-    order: impl Fn(&T, &T) -> Ordering,
-    bytes: impl Fn(&T) -> u64,
-) -> usize {
+fn shortest_prefix(items: &mut [Ranked], mut needed: u64) -> usize {
     // The last one that is needed is in `begin..end` or, at its place already, at `end`. `needed` is without those
     // before `begin`.
     let (mut begin, mut end) = (0, items.len());
     while begin < end {
         let middle = begin + (end - begin) / 2;
-        items[begin..end].select_nth_unstable_by(middle - begin, &order);
-        let first: u64 = items[begin..=middle].iter().map(&bytes).sum();
+        items[begin..end].select_nth_unstable(middle - begin);
+        let first = bytes(&items[begin..=middle]);
         if first < needed {
             needed -= first;
             begin = middle + 1;
@@ -176,17 +183,19 @@ fn shortest_prefix<T>(
     items.len().min(end + 1)
 }
 
-/// Removes in order whatever the rest can do without and still have `needed` bytes, or all that there are if they
-/// are less. Returns the bytes of the rest.
-fn spare<T>(items: &mut Vec<T>, needed: u64, bytes: impl Fn(&T) -> u64) -> u64 {
-    let mut sum: u64 = items.iter().map(&bytes).sum();
+/// Removes, from the last to the first, whatever the rest can do without and still have `needed` bytes, or all that
+/// there are if they are less. Returns the bytes of the rest.
+fn spare(items: &mut Vec<Ranked>, needed: u64) -> u64 {
+    let mut sum = bytes(items);
     let needed = needed.min(sum);
+    items.reverse();
     items.retain(|item| {
-        let without = sum - bytes(item);
+        let without = sum - item.bytes;
         if without >= needed {
             sum = without;
         }
         without < needed
     });
+    items.reverse();
     sum
 }

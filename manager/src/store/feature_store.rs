@@ -1,121 +1,115 @@
-//! A feature store that holds no connection: look-ups read, publishing writes, and in between the file is free.
-//!
-//! # Layout, schema version 1
-//!
-//! | table | column | content |
-//! |---|---|---|
-//! | `flockgate_meta` | `name VARCHAR`, `value VARCHAR` | one row: `schema_version`, `1` |
-//! | `flockgate_artefact` | `key BLOB` | the 16 bytes of a [`Key`], once at most |
-//! | | `feature VARCHAR`, `version UINTEGER`, `entity VARCHAR`, `range_begin UINTEGER`, `range_end UINTEGER` | what it is of, for people |
-//! | | `payload BLOB` | the bytes that were published |
-//! | | `checksum UBIGINT` | the first 8 bytes of the payload's BLAKE3, little-endian |
-//!
-//! There is no primary key: its index makes every hand-over's checkpoint several times dearer, and the one writer
-//! lane makes it needless. A publish looks for the keys in its own transaction and leaves out what is there.
+//! The public face: look up, compute, publish.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use duckdb::{Connection, params_from_iter};
-
+use super::artefact::{Absent, Artefact, Fill, Lookup};
+use super::commits::Published;
+use super::core::{self, Core, Counters};
+use super::key::Key;
+use super::manifest;
+use super::mirror::{Entry, Known};
+use super::options::StoreOptions;
+use super::publish::{self, Publication};
+use super::reading::Reading;
+use super::schema::{self, Found};
+use super::spec::FeatureSpec;
 use crate::error::Error;
+use crate::gate::file::{GateFile, Refusal};
 use crate::manager::Manager;
-use crate::transaction::Transaction;
+use crate::phases::PhaseGuard;
+use crate::seam::clock;
 
-use super::key::{FeatureSpec, Key};
-
-/// Keys in one `IN (…)`; longer batches take several queries of one snapshot.
-const BATCH: usize = 256;
-
-const SCHEMA: &str = "
-    CREATE TABLE flockgate_meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL);
-    INSERT INTO flockgate_meta VALUES ('schema_version', '1');
-    CREATE TABLE flockgate_artefact (
-        key BLOB NOT NULL, feature VARCHAR NOT NULL, version UINTEGER NOT NULL, entity VARCHAR NOT NULL,
-        range_begin UINTEGER NOT NULL, range_end UINTEGER NOT NULL, payload BLOB NOT NULL, checksum UBIGINT NOT NULL
-    );";
-
-/// How many tables the database has.
-const TABLES: &str = "SELECT count(*) FROM duckdb_tables() WHERE database_name = current_database() AND NOT temporary";
-
-/// What a look-up found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// The bytes that were published, verified.
-    Hit(Vec<u8>),
-    /// Nobody has published it.
-    Miss,
-}
-
-/// What a publish stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Artefacts that are new.
-    pub stored: usize,
-    /// Artefacts that were there before; the first publication stays.
-    pub present: usize,
-}
-
-/// Features by content-addressed key, shared by all threads and processes. Cheap to clone.
+/// Features by content-addressed key, shared by all threads and processes. Cheap to clone; the clones are one store.
 ///
-/// Every call takes its own lease and gives it back before it returns, so a store stands in nobody's way between
-/// calls. Each blocks as [`Manager::read`] or [`Manager::write`] does, and for the query itself.
+/// A look-up that finds something takes nanoseconds, as long as nobody has changed the database since the last one: it
+/// takes no lease, no lock and no system call. Otherwise it first takes a read lease and reads what has changed. It is
+/// never stale: once a publish has returned, in whatever process, every look-up that begins after that finds it.
+/// A store holds no connection between two calls, so it stands in nobody's way.
+///
+/// Artefacts of at most [`StoreOptions::inline_bytes_max`] are in the database, larger ones in files under
+/// `<database>.store/objects/`. While the store is open, the gate file must not be removed.
 ///
 /// # Example
 ///
 /// ```
-/// use manager::{Config, FeatureSpec, FeatureStore, Lookup, Manager};
+/// use manager::{Config, FeatureSpec, FeatureStore, Fill, Manager};
 ///
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("features.duckdb");
 /// let store = FeatureStore::open(&Manager::new(Config::default())?, &path)?;
-/// let spec = FeatureSpec {
-///     feature: "momentum", version: 1, params: "{\"days\":21}", entity: "AAPL", range: 0..21, inputs: b"prices v7",
-/// };
-/// assert_eq!(store.get(spec.key())?, Lookup::Miss);
+/// let spec = FeatureSpec::new("momentum", 1).entity("AAPL").range(0..21);
+/// assert!(store.get(spec.key())?.is_miss());
 ///
-/// let computed = store.get_or_compute(&spec, || Ok::<_, manager::Error>(vec![1, 2, 3]))?;
-/// let found = store.get_or_compute(&spec, || -> Result<_, manager::Error> { unreachable!("it is there") })?;
-/// assert_eq!(computed, found);
+/// let computed = store.get_or_compute(&spec, || Ok::<_, manager::Error>(Fill::Bytes(vec![1, 2, 3])))?;
+/// let found = store.get(spec.key())?.hit().expect("it is published");
+/// assert_eq!(found.bytes()?, computed.hit().expect("it is no negative entry").bytes()?);
 /// # Ok::<(), manager::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct FeatureStore {
-    manager: Manager,
-    path: PathBuf,
+    pub(crate) core: Arc<Core>,
 }
 
 impl FeatureStore {
-    /// Opens the store at `path`, and creates it if there is no database.
+    /// Opens the store at `path`, creates it if there is no database, and migrates it if it is of an older version.
+    ///
+    /// Blocks as [`Manager::write`] does if there is something to create or migrate, otherwise as [`Manager::read`].
     ///
     /// # Errors
     ///
-    /// Those of [`Manager::create`] and [`Manager::read`]; [`Error::Unusable`] if the database there is no store,
-    /// or one of another schema version.
+    /// Those of [`Manager::create`] and [`Manager::read`]; [`Error::Unusable`] if the database there is no store, or one
+    /// of a newer version.
     pub fn open(manager: &Manager, path: impl AsRef<Path>) -> Result<Self, Error> {
-        let store = Self { manager: manager.clone(), path: path.as_ref().to_path_buf() };
-        let created = manager
-            .create(&store.path, |new| -> Result<(), Error> { Ok(new.execute_batch(SCHEMA)?) })?;
-        if !created && store.is_empty_database()? {
-            // Somebody took a lease or entered a phase first, which creates an empty database.
-            manager.transaction(&store.path, |tx| {
-                if tx.query(TABLES, [], |row| row.get::<_, u64>(0))? == [0] {
-                    tx.execute_batch(SCHEMA)?;
-                }
-                Ok(())
-            })?;
+        Self::open_with(manager, path, StoreOptions::default())
+    }
+
+    /// [`open`](Self::open) with options of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(
+        manager: &Manager,
+        path: impl AsRef<Path>,
+        options: StoreOptions,
+    ) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let fill = |new: &duckdb::Connection| -> Result<(), Error> {
+            Ok(new.execute_batch(schema::CREATE)?)
+        };
+        let created = manager.create(path, fill)?;
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if !created {
+            make_current(manager, &path)?;
         }
-        store.check_version()?;
-        Ok(store)
+        let gate = GateFile::open_existing(&path).map_err(|refusal| match refusal {
+            Refusal::Unusable { gate, source } => Error::Gate { path: gate, source },
+            Refusal::Expired(_) | Refusal::Evaluation(_) => {
+                unreachable!("a look waits for nothing")
+            }
+        })?;
+        let core = Arc::new(Core::new(manager.clone(), path, options, gate));
+        Ok(Self { core })
     }
 
     /// Looks one key up.
     ///
     /// # Errors
     ///
-    /// Those of [`Manager::read`]; [`Error::Artefact`] if what is stored is not what was published.
+    /// Those of [`Manager::read`], if the database has to be asked; [`Error::Spooled`].
     pub fn get(&self, key: Key) -> Result<Lookup, Error> {
-        Ok(self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss))
+        let current = self.core.mirror.current();
+        if self.core.is_current(&current)
+            && let Some(entry) = current.find(key)
+        {
+            let lookup = answer(key, entry, current.reading(), current.generation());
+            if !lookup.is_miss() {
+                return Ok(lookup);
+            }
+        }
+        drop(current);
+        self.get_slowly(key)
     }
 
     /// Looks many keys up in one snapshot. The answers are in the order of the keys.
@@ -124,173 +118,204 @@ impl FeatureStore {
     ///
     /// Those of [`get`](Self::get).
     pub fn get_many(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
-        let lease = self.manager.read(&self.path)?;
-        let mut found = std::collections::HashMap::with_capacity(keys.len());
-        for batch in keys.chunks(BATCH) {
-            let sql = format!(
-                "SELECT key, payload, checksum FROM flockgate_artefact WHERE key IN ({})",
-                placeholders(batch.len())
-            );
-            let mut statement = lease.prepare(&sql)?;
-            let mut rows = statement.query(params_from_iter(batch.iter().map(Key::as_bytes)))?;
-            while let Some(row) = rows.next()? {
-                let (key, payload, checksum) =
-                    (row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, u64>(2)?);
-                if checksum_of(&payload) != checksum {
-                    return Err(self.damaged(&key));
-                }
-                found.insert(key, payload);
+        loop {
+            let Some(current) = self.core.refreshed()? else { return self.get_many_by_sql(keys) };
+            let of = |key: &Key| {
+                current.find(*key).map_or(Lookup::Miss, |entry| {
+                    answer(*key, entry, current.reading(), current.generation())
+                })
+            };
+            let mut found: Vec<_> = keys.iter().map(of).collect();
+            self.fill_from_spool(keys, &mut found)?;
+            // Between the two looks it may have gone from the spool into the manifest.
+            if !found.iter().any(Lookup::is_miss) || self.core.is_current(&current) {
+                return Ok(found);
             }
         }
-        Ok(keys
-            .iter()
-            .map(|key| {
-                found.get(key.as_bytes()).map_or(Lookup::Miss, |hit| Lookup::Hit(hit.clone()))
-            })
-            .collect())
     }
 
-    /// Looks an artefact up; if it is missing, computes it, publishes it, and returns what is stored.
+    /// Looks an artefact up; if it is missing, computes it, publishes it, and returns it. Never [`Lookup::Miss`].
     ///
-    /// `compute` runs without a lease, so it may take its time and may use the manager. If somebody else
-    /// publishes the artefact meanwhile, theirs is returned. While an evaluation phase keeps this process from
-    /// writing, what was computed is returned and not published.
+    /// Whoever misses the same artefact at the same time, in any thread or process, waits for the one computation, at
+    /// most [`StoreOptions::computation_wait_max`] and as long as it goes on: if its process dies, the next one
+    /// computes. `compute` runs without a lease, so it may take its time and may use the manager. A look-up that misses
+    /// under [`FeatureSpec::formerly`] too computes.
+    ///
+    /// If it cannot be published because an evaluation phase keeps this process from writing, it is left in the store's
+    /// folder, where every look-up finds it, and put into the manifest when the next training phase begins
+    /// ([`training_phase`](Self::training_phase)).
     ///
     /// # Errors
     ///
-    /// Whatever `compute` returns; those of [`get`](Self::get) and [`publish`](Self::publish).
-    pub fn get_or_compute<E: From<Error>>(
+    /// * Whatever `compute` returns. Those who wait for it get [`Error::ComputationFailed`] with its text, and the next
+    ///   call computes again. If it panics they do, too.
+    /// * [`Error::StillComputing`] if somebody else's computation takes too long. Retryable.
+    /// * Those of [`get`](Self::get) and [`publish`](Self::publish).
+    pub fn get_or_compute<E: From<Error> + std::fmt::Display>(
         &self,
-        spec: &FeatureSpec<'_>,
-        compute: impl FnOnce() -> Result<Vec<u8>, E>,
-    ) -> Result<Vec<u8>, E> {
-        let key = spec.key();
-        if let Lookup::Hit(payload) = self.get(key)? {
-            return Ok(payload);
-        }
-        let payload = compute()?;
-        match self.publish(&[(spec, &payload)]) {
-            Ok(Published { present: 1.., .. }) => {
-                if let Lookup::Hit(theirs) = self.get(key)? {
-                    return Ok(theirs);
-                }
-            }
-            // What is computed is not thrown away because it cannot be shared now.
-            Ok(_) | Err(Error::EvaluationIsOn { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(payload)
+        spec: &FeatureSpec,
+        compute: impl FnOnce() -> Result<Fill, E>,
+    ) -> Result<Lookup, E> {
+        publish::get_or_compute(self, spec, compute)
     }
 
-    /// Stores artefacts, all or none. `Ok` means they survive any kill. What is there already stays as it is.
+    /// [`get_or_compute`](Self::get_or_compute), but `None` at once if somebody computes it already: for workers that
+    /// can do something else meanwhile.
     ///
     /// # Errors
     ///
-    /// Those of [`Manager::transaction`].
-    pub fn publish(&self, artefacts: &[(&FeatureSpec<'_>, &[u8])]) -> Result<Published, Error> {
-        if artefacts.is_empty() {
-            return Ok(Published::default());
-        }
-        self.manager.transaction(&self.path, |tx| {
-            let mut present = present_keys(tx, artefacts)?;
-            let mut published = Published::default();
-            tx.append("flockgate_artefact", |appender| {
-                for (spec, payload) in artefacts {
-                    let key = spec.key();
-                    if present.insert(key.as_bytes().to_vec()) {
-                        appender.append_row(duckdb::params![
-                            key.as_bytes(),
-                            spec.feature,
-                            spec.version,
-                            spec.entity,
-                            spec.range.start,
-                            spec.range.end,
-                            *payload,
-                            checksum_of(payload)
-                        ])?;
-                        published.stored += 1;
-                    } else {
-                        published.present += 1;
-                    }
-                }
-                Ok(())
-            })?;
-            Ok(published)
-        })
+    /// Those of [`get_or_compute`](Self::get_or_compute) but [`Error::StillComputing`].
+    pub fn get_or_compute_unless_busy<E: From<Error> + std::fmt::Display>(
+        &self,
+        spec: &FeatureSpec,
+        compute: impl FnOnce() -> Result<Fill, E>,
+    ) -> Result<Option<Lookup>, E> {
+        publish::get_or_compute_unless_busy(self, spec, compute)
     }
 
-    /// Where the store is.
+    /// Stores what computations came to, all or none. `Ok` means that it survives any kill, and that every look-up that
+    /// begins from now on finds it, in every process. What is there already stays as it is.
+    ///
+    /// Large artefacts are written to files first. The rows of several threads that publish at the same time share one
+    /// transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Manager::transaction`]; [`Error::Io`] if a file cannot be written, a full disk, say. Nothing is
+    /// published then.
+    pub fn publish(&self, publications: Vec<Publication<'_>>) -> Result<Published, Error> {
+        publish::publish(self, publications)
+    }
+
+    /// Enters the training phase of the store, as [`Manager::training_phase`] does, and puts into the manifest what
+    /// evaluators have left for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Manager::training_phase`], and of [`publish`](Self::publish).
+    pub fn training_phase(&self) -> Result<PhaseGuard, Error> {
+        let phase = self.core.manager.training_phase(&self.core.path)?;
+        self.core.begin_phase();
+        self.fold()?;
+        Ok(phase)
+    }
+
+    /// Enters the evaluation phase of the store, as [`Manager::evaluation_phase`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Manager::evaluation_phase`].
+    pub fn evaluation_phase(&self) -> Result<PhaseGuard, Error> {
+        let phase = self.core.manager.evaluation_phase(&self.core.path)?;
+        self.core.begin_phase();
+        Ok(phase)
+    }
+
+    /// Where the database is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.core.path()
     }
 
-    fn is_empty_database(&self) -> Result<bool, Error> {
-        let tables: u64 = self.manager.read(&self.path)?.query_row(TABLES, [], |row| row.get(0))?;
-        Ok(tables == 0)
+    /// The folder of its artefacts. It is there once something large was published.
+    pub fn folder(&self) -> PathBuf {
+        self.core.folder.path().to_path_buf()
     }
 
-    fn check_version(&self) -> Result<(), Error> {
-        let lease = self.manager.read(&self.path)?;
-        let version = schema_version(&lease);
-        match version.as_deref() {
-            Ok("1") => Ok(()),
-            Ok(other) => {
-                Err(self.not_a_store(format!("its schema version is {other}, this build reads 1")))
+    /// The manager it works through.
+    pub fn manager(&self) -> &Manager {
+        &self.core.manager
+    }
+
+    fn get_slowly(&self, key: Key) -> Result<Lookup, Error> {
+        let found = self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss);
+        if found.is_miss() {
+            Counters::add(&self.core.counters.misses, 1);
+        }
+        Ok(found)
+    }
+
+    fn get_many_by_sql(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
+        let lease = self.core.manager.read(&self.core.path)?;
+        let found = manifest::find(&*lease, keys, self.core.mirror.totals())?;
+        drop(lease);
+        let found: std::collections::HashMap<_, _> = found.into_iter().collect();
+        let reading = Arc::new(Reading::new(self.core.folder.clone(), None));
+        let generation = self.core.generation().unwrap_or(0);
+        let of = |key: &Key| {
+            found.get(key).map_or(Lookup::Miss, |entry| answer(*key, entry, &reading, generation))
+        };
+        let mut found: Vec<_> = keys.iter().map(of).collect();
+        self.fill_from_spool(keys, &mut found)?;
+        Ok(found)
+    }
+
+    /// Looks in what evaluators have left for the manifest.
+    fn fill_from_spool(&self, keys: &[Key], found: &mut [Lookup]) -> Result<(), Error> {
+        if found.iter().all(|lookup| !lookup.is_miss()) || publish::spool_is_empty(&self.core)? {
+            return Ok(());
+        }
+        for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_miss()) {
+            *found = publish::spooled(&self.core, *key)?.unwrap_or(Lookup::Miss);
+        }
+        Ok(())
+    }
+}
+
+/// What an entry says to somebody who looks it up now.
+pub(crate) fn answer(
+    key: Key,
+    entry: &Arc<Entry>,
+    reading: &Arc<Reading>,
+    generation: u64,
+) -> Lookup {
+    match &entry.known {
+        Known::Ready { .. } if entry.is_damaged() => Lookup::Miss,
+        Known::Ready { .. } => {
+            entry.count_hit(generation);
+            Lookup::Hit(Artefact::new(key, Arc::clone(entry), Arc::clone(reading)))
+        }
+        Known::Absent { reason, retry_at_ms } => {
+            if !core::stands(entry.created_ms, *retry_at_ms, clock::unix_ms()) {
+                return Lookup::Miss;
             }
-            Err(error) => {
-                Err(self.not_a_store(format!("it is a database but not a feature store ({error})")))
-            }
+            entry.count_hit(generation);
+            Lookup::Absent(Absent { reason: reason.to_string(), retry_at_unix_ms: *retry_at_ms })
         }
     }
+}
 
-    fn not_a_store(&self, text: String) -> Error {
-        Error::Unusable { path: self.path.clone(), class: crate::ErrorClass::OtherVersion, text }
-    }
-
-    fn damaged(&self, key: &[u8]) -> Error {
-        let key = key.try_into().map(|key| Key::from_bytes(key).to_string()).unwrap_or_default();
-        Error::Artefact {
-            path: self.path.clone(),
-            key,
-            problem: "its bytes do not match their checksum",
+/// Makes the database that is there a store of this version, if it is empty or one of an older version.
+fn make_current(manager: &Manager, path: &Path) -> Result<(), Error> {
+    let lease = manager.read(path)?;
+    let tables: u64 = lease.query_row(schema::TABLES, [], |row| row.get(0))?;
+    let found = if tables == 0 { None } else { Some(schema::look(&*lease)) };
+    drop(lease);
+    match found {
+        // Somebody took a lease or entered a phase first, which creates an empty database.
+        None => manager.transaction(path, |tx| {
+            if tx.query(schema::TABLES, [], |row| row.get::<_, u64>(0))? == [0] {
+                tx.execute_batch(schema::CREATE)?;
+            }
+            Ok(())
+        }),
+        Some(Ok(Found::Current)) => Ok(()),
+        Some(Ok(Found::Older)) => {
+            tracing::info!(path = %path.display(), "a store of version 1 is migrated");
+            manager.transaction(path, schema::migrate)
+        }
+        Some(Ok(Found::Other(other))) => {
+            let here = schema::VERSION;
+            Err(not_a_store(
+                path,
+                format!("its schema version is {other}, this build reads up to {here}"),
+            ))
+        }
+        Some(Err(error)) => {
+            Err(not_a_store(path, format!("it is a database but not a feature store ({error})")))
         }
     }
 }
 
-fn schema_version(connection: &Connection) -> duckdb::Result<String> {
-    connection.query_row(
-        "SELECT value FROM flockgate_meta WHERE name = 'schema_version'",
-        [],
-        |row| row.get(0),
-    )
-}
-
-fn present_keys(
-    tx: &Transaction<'_>,
-    artefacts: &[(&FeatureSpec<'_>, &[u8])],
-) -> Result<HashSet<Vec<u8>>, Error> {
-    let mut present = HashSet::new();
-    for batch in artefacts.chunks(BATCH) {
-        let sql = format!(
-            "SELECT key FROM flockgate_artefact WHERE key IN ({})",
-            placeholders(batch.len())
-        );
-        let keys: Vec<Key> = batch.iter().map(|(spec, _)| spec.key()).collect();
-        present.extend(tx.query(
-            &sql,
-            params_from_iter(keys.iter().map(Key::as_bytes)),
-            |row| row.get(0),
-        )?);
-    }
-    Ok(present)
-}
-
-fn placeholders(count: usize) -> String {
-    vec!["?"; count].join(", ")
-}
-
-fn checksum_of(payload: &[u8]) -> u64 {
-    let hash = blake3::hash(payload);
-    let first = hash.as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes");
-    u64::from_le_bytes(*first)
+fn not_a_store(path: &Path, text: String) -> Error {
+    Error::Unusable { path: path.into(), class: crate::ErrorClass::OtherVersion, text }
 }

@@ -51,6 +51,16 @@ pub(crate) fn read<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     Ok(bytes)
 }
 
+/// The 32 digits of 16 bytes.
+pub(crate) fn of(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+/// The 16 bytes with this name; `None` if it is not one that [`of`] gives.
+pub(crate) fn parse(name: &str) -> Option<[u8; 16]> {
+    read(name).ok().filter(|bytes| of(bytes) == name)
+}
+
 /// Deserializes from the digits.
 pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where

@@ -247,7 +247,7 @@ pub(super) mod tests {
         let json = r#"{"positions":100,"train":50,"eval":10,"step":10,"label_horizon":5,"embargo":1,"mode":"rolling","keep_tail":false}"#;
         assert_eq!(serde_json::to_string(&shape).unwrap(), json);
         assert_eq!(serde_json::from_str::<WalkForward>(json).unwrap(), shape);
-        let later = json.replace("}", r#","stride":2}"#);
+        let later = json.replace('}', r#","stride":2}"#);
         assert!(serde_json::from_str::<WalkForward>(&later).is_err());
     }
 }

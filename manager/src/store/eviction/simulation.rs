@@ -17,7 +17,7 @@ const TRAIN_BLOCKS: u32 = 110;
 /// A block of a feature of 300 symbols, as Parquet.
 const BYTES: u64 = 34_000;
 /// Features in one look-up and publish.
-const BATCH: u32 = 8;
+const BATCH: u32 = 15;
 const NOWHERE: usize = usize::MAX;
 
 fn shape(mode: WindowMode) -> WalkForward {
@@ -33,14 +33,14 @@ fn shape(mode: WindowMode) -> WalkForward {
     }
 }
 
-/// Microseconds for a block of `feature`: a power law, dealt out so that dear and cheap features are mixed.
-fn heavy_tailed(feature: u32) -> u64 {
-    let rank = feature * 61 % FEATURES + 1;
-    (33_000.0 * f64::from(rank).powf(-1.28)) as u64
+/// Microseconds for a block of each feature: a power law, dealt out so that dear and cheap features are mixed.
+fn heavy_tailed() -> Vec<u64> {
+    let ranks = (0..FEATURES).map(|feature| f64::from(feature * 61 % FEATURES + 1));
+    ranks.map(|rank| (33_000.0 * rank.powf(-1.28)) as u64).collect()
 }
 
-fn equal(_feature: u32) -> u64 {
-    1_000
+fn equal() -> Vec<u64> {
+    vec![1_000; FEATURES as usize]
 }
 
 /// What a run saved.
@@ -50,8 +50,6 @@ struct Tally {
     hits: u64,
     cost: u64,
     saved: u64,
-    choices: u32,
-    choosing: Duration,
 }
 
 impl Tally {
@@ -73,7 +71,7 @@ impl Tally {
     }
 }
 
-/// The artefacts of features × blocks, by number.
+/// What `window` reads, in the order in which it reads it: the numbers of artefacts, feature by feature.
 fn batches(window: &Window) -> impl Iterator<Item = Vec<u32>> {
     let blocks = window.train.start / BLOCK..window.eval.end / BLOCK;
     (0..FEATURES).step_by(BATCH as usize).map(move |first| {
@@ -83,8 +81,12 @@ fn batches(window: &Window) -> impl Iterator<Item = Vec<u32>> {
     })
 }
 
-fn artefact(number: u32, cost: fn(u32) -> u64) -> Candidate {
-    let (feature, block) = (number / BLOCKS, number % BLOCKS);
+fn cost_of(number: u32, costs: &[u64]) -> u64 {
+    costs[(number / BLOCKS) as usize]
+}
+
+fn artefact(number: u32, costs: &[u64]) -> Candidate {
+    let block = number % BLOCKS;
     // Keys are hashes: mixed, but the same in every run.
     let mixed = u128::from(number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
     Candidate {
@@ -92,7 +94,7 @@ fn artefact(number: u32, cost: fn(u32) -> u64) -> Candidate {
         range: block * BLOCK..(block + 1) * BLOCK,
         fit: None,
         bytes: BYTES,
-        compute_us: cost(feature),
+        compute_us: cost_of(number, costs),
         used: 0,
         is_pinned: false,
     }
@@ -134,7 +136,7 @@ impl Held {
 }
 
 /// Plays the walk-forward of `shape` against a store that holds `capacity` artefacts.
-fn simulate(shape: &WalkForward, policy: Policy, capacity: usize, cost: fn(u32) -> u64) -> Tally {
+fn simulate(shape: &WalkForward, policy: Policy, capacity: usize, costs: &[u64]) -> Tally {
     let schedule = Schedule::new(shape, 0).unwrap();
     let (mut held, mut tally) = (Held::new(), Tally::default());
     let mut now = 0;
@@ -144,21 +146,15 @@ fn simulate(shape: &WalkForward, policy: Policy, capacity: usize, cost: fn(u32) 
             now += 1;
             for number in batch {
                 let found = held.find(number);
-                tally.look_up(found.is_some(), cost(number / BLOCKS));
+                tally.look_up(found.is_some(), cost_of(number, costs));
                 match found {
                     Some(candidate) => candidate.used = now,
-                    None => held.insert(number, Candidate { used: now, ..artefact(number, cost) }),
+                    None => held.insert(number, Candidate { used: now, ..artefact(number, costs) }),
                 }
             }
             let total = held.candidates.len() as u64 * BYTES;
             let budget = capacity as u64 * BYTES;
-            if total > budget {
-                let begin = Instant::now();
-                let choice = choose(&held.candidates, total, budget, policy, &[plan]);
-                tally.choosing += begin.elapsed();
-                tally.choices += 1;
-                held.remove(choice.evict);
-            }
+            held.remove(choose(&held.candidates, total, budget, policy, &[plan]).evict);
         }
     }
     tally
@@ -207,14 +203,15 @@ fn row(mode: WindowMode, percent: usize) -> Row {
     let shape = shape(mode);
     let live = shape.windows().unwrap().iter().map(|w| w.eval.end - w.train.start).max().unwrap();
     let capacity = (live / BLOCK * FEATURES) as usize * percent / 100;
-    let run = |policy, cost| simulate(&shape, policy, capacity, cost);
-    let equal = run(Policy::Schedule, equal);
+    let costs = heavy_tailed();
+    let run = |policy| simulate(&shape, policy, capacity, &costs);
+    let equal = simulate(&shape, Policy::Schedule, capacity, &equal());
     Row {
         mode,
         percent,
-        lru: run(Policy::Lru, heavy_tailed),
-        cost: run(Policy::Cost, heavy_tailed),
-        schedule: run(Policy::Schedule, heavy_tailed),
+        lru: run(Policy::Lru),
+        cost: run(Policy::Cost),
+        schedule: run(Policy::Schedule),
         best: best_hits(&shape, capacity) as f64 / equal.lookups as f64,
         equal,
     }
@@ -235,16 +232,9 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-fn mean_choice(rows: &[Row]) -> Duration {
-    let tallies = rows.iter().flat_map(|row| [&row.lru, &row.cost, &row.schedule, &row.equal]);
-    let (time, count) = tallies
-        .fold((Duration::ZERO, 0), |(time, count), t| (time + t.choosing, count + t.choices));
-    time / count.max(1)
-}
-
 #[test]
 fn a_tenth_of_the_features_costs_three_quarters_of_the_time() {
-    let mut costs: Vec<u64> = (0..FEATURES).map(heavy_tailed).collect();
+    let mut costs = heavy_tailed();
     costs.sort_unstable();
     let dear: u64 = costs.iter().rev().take(FEATURES as usize / 10 + 1).sum();
     let share = dear as f64 / costs.iter().sum::<u64>() as f64;
@@ -254,11 +244,13 @@ fn a_tenth_of_the_features_costs_three_quarters_of_the_time() {
 #[test]
 fn the_schedule_saves_what_lru_loses() {
     let modes = [WindowMode::Rolling, WindowMode::Expanding];
+    let cases = modes.map(|mode| [25, 50, 90, 100].map(|percent| (mode, percent)));
     let rows: Vec<Row> = std::thread::scope(|scope| {
-        let rows = modes.map(|mode| scope.spawn(move || [25, 50, 90, 100].map(|p| row(mode, p))));
-        rows.into_iter().flat_map(|rows| rows.join().unwrap()).collect()
+        let rows = cases.as_flattened().iter().map(|case| scope.spawn(|| row(case.0, case.1)));
+        let rows: Vec<_> = rows.collect();
+        rows.into_iter().map(|row| row.join().unwrap()).collect()
     });
-    println!("{}{:?} for each choice", table(&rows), mean_choice(&rows));
+    print!("{}", table(&rows));
 
     for row in &rows {
         let what = format!("{:?} {} %", row.mode, row.percent);
@@ -281,8 +273,9 @@ fn the_schedule_saves_what_lru_loses() {
 
 #[test]
 fn a_choice_among_a_whole_store_takes_milliseconds() {
+    let costs = heavy_tailed();
     let candidates: Vec<Candidate> =
-        (0..FEATURES * BLOCKS).map(|number| artefact(number, heavy_tailed)).collect();
+        (0..FEATURES * BLOCKS).map(|number| artefact(number, &costs)).collect();
     let schedule = Schedule::new(&shape(WindowMode::Rolling), 0).unwrap();
     let plan = Progress { schedule: &schedule, window: 20 };
     let total = candidates.len() as u64 * BYTES;

@@ -203,7 +203,9 @@ proptest! {
         mut candidates in candidates(), policy in prop::sample::select(&POLICIES), count in 0..60_u64, window in 0..6_u32,
     ) {
         candidates.retain(|candidate| !candidate.is_pinned);
-        candidates.iter_mut().for_each(|candidate| candidate.bytes = 7);
+        for candidate in &mut candidates {
+            candidate.bytes = 7;
+        }
         let plan = Progress { schedule: &schedule(), window };
         let total = 7 * candidates.len() as u64;
         let chosen = choose(&candidates, total, total.saturating_sub(7 * count), policy, &[plan]);

@@ -52,6 +52,8 @@ pub enum LeakCause {
     Input(String),
     /// The positions that it was fitted on.
     Fit,
+    /// What its publisher has said of it, which its user's spec does not.
+    Publisher,
 }
 
 impl LeakCause {
@@ -63,6 +65,7 @@ impl LeakCause {
             ),
             Self::Input(column) => format!("read `{column}` as it was known at {as_of}"),
             Self::Fit => format!("fit it on positions before {as_of}"),
+            Self::Publisher => "say of its inputs what its publisher says".to_owned(),
         }
     }
 }
@@ -74,6 +77,7 @@ impl fmt::Display for LeakCause {
             Self::Lookahead => f.write_str("its range and lookahead"),
             Self::Input(column) => write!(f, "the facts folded into its input `{column}`"),
             Self::Fit => f.write_str("the positions that it was fitted on"),
+            Self::Publisher => f.write_str("the facts in it, by what its publisher said,"),
         }
     }
 }
