@@ -66,7 +66,8 @@ impl AsOf<'_> {
     /// [`Error::Leak`] if it knows more; those of [`FeatureStore::get`].
     pub fn get(&self, spec: &FeatureSpec) -> Result<Lookup, Error> {
         spec.allow(self.position)?;
-        self.allowed(spec, self.store.get(spec.key())?)
+        let found = self.store.get(spec.key())?;
+        self.allowed(spec, self.or_formerly(spec, found)?)
     }
 
     /// Looks many up. If one of them knows more, none is answered.
@@ -78,7 +79,8 @@ impl AsOf<'_> {
         specs.iter().try_for_each(|spec| spec.allow(self.position))?;
         let keys: Vec<_> = specs.iter().map(FeatureSpec::key).collect();
         let found = self.store.get_many(&keys)?;
-        specs.iter().zip(found).map(|(spec, found)| self.allowed(spec, found)).collect()
+        let found = specs.iter().zip(found);
+        found.map(|(spec, found)| self.allowed(spec, self.or_formerly(spec, found)?)).collect()
     }
 
     /// Looks one up, or computes and publishes it.
@@ -94,6 +96,14 @@ impl AsOf<'_> {
         spec.allow(self.position).map_err(Error::from)?;
         let found = self.store.get_or_compute(spec, compute)?;
         Ok(self.allowed(spec, found)?)
+    }
+
+    /// What is missed may be there under the key that it had before.
+    fn or_formerly(&self, spec: &FeatureSpec, found: Lookup) -> Result<Lookup, Error> {
+        match spec.get_formerly() {
+            Some(key) if found.is_miss() => self.store.get(key),
+            _ => Ok(found),
+        }
     }
 
     /// What its publisher said of it counts, too: the key does not say how far an input's knowledge reaches.

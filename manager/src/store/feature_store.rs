@@ -1,5 +1,6 @@
 //! The public face: look up, compute, publish.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,7 +110,7 @@ impl FeatureStore {
             }
         }
         drop(current);
-        self.get_slowly(key)
+        Ok(self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss))
     }
 
     /// Looks many keys up in one snapshot. The answers are in the order of the keys.
@@ -128,7 +129,9 @@ impl FeatureStore {
             let mut found: Vec<_> = keys.iter().map(of).collect();
             self.fill_from_spool(keys, &mut found)?;
             // Between the two looks it may have gone from the spool into the manifest.
-            if !found.iter().any(Lookup::is_miss) || self.core.is_current(&current) {
+            let misses = found.iter().filter(|found| found.is_miss()).count();
+            if misses == 0 || self.core.is_current(&current) {
+                Counters::add(&self.core.counters.misses, misses as u64);
                 return Ok(found);
             }
         }
@@ -226,26 +229,20 @@ impl FeatureStore {
         &self.core.manager
     }
 
-    fn get_slowly(&self, key: Key) -> Result<Lookup, Error> {
-        let found = self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss);
-        if found.is_miss() {
-            Counters::add(&self.core.counters.misses, 1);
-        }
-        Ok(found)
-    }
-
     fn get_many_by_sql(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
+        let reading = self.core.pinned_now();
         let lease = self.core.manager.read(&self.core.path)?;
         let found = manifest::find(&*lease, keys, self.core.mirror.totals())?;
         drop(lease);
-        let found: std::collections::HashMap<_, _> = found.into_iter().collect();
-        let reading = Arc::new(Reading::new(self.core.folder.clone(), None));
+        let found: HashMap<_, _> = found.into_iter().collect();
         let generation = self.core.generation().unwrap_or(0);
         let of = |key: &Key| {
             found.get(key).map_or(Lookup::Miss, |entry| answer(*key, entry, &reading, generation))
         };
         let mut found: Vec<_> = keys.iter().map(of).collect();
         self.fill_from_spool(keys, &mut found)?;
+        let misses = found.iter().filter(|found| found.is_miss()).count();
+        Counters::add(&self.core.counters.misses, misses as u64);
         Ok(found)
     }
 

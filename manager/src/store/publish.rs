@@ -369,7 +369,15 @@ fn of_record(core: &Core, record: Record, file: Option<Vec<u8>>) -> Lookup {
 pub(crate) fn spooled(core: &Core, key: Key) -> Result<Option<Lookup>, Error> {
     let record: Option<Record> =
         Spool::of(&core.folder).get(key.as_bytes()).map_err(spool_error)?;
-    Ok(record.map(|record| of_record(core, record, None)))
+    match record.map(|record| of_record(core, record, None)) {
+        // No generation protects its file, so it is read now.
+        Some(Lookup::Hit(artefact)) => match artefact.loaded() {
+            Ok(artefact) => Ok(Some(Lookup::Hit(artefact))),
+            Err(Error::Artefact { .. }) => Ok(None),
+            Err(error) => Err(error),
+        },
+        other => Ok(other),
+    }
 }
 
 /// Whether evaluators have left nothing. One look at a folder.

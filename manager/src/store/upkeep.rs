@@ -105,6 +105,9 @@ impl FeatureStore {
                 rows::select(&*lease, selector)?
             }
         };
+        if keys.is_empty() {
+            return Ok(0);
+        }
         let gone = core.drop_keys(&keys)?;
         crash::point("invalidate.committed");
         self.sweep()?;
@@ -135,8 +138,10 @@ impl FeatureStore {
         let choice = eviction::choose(&candidates, total, bytes, policy, &progress);
         let chosen: Vec<_> = choice.evict.iter().map(|index| &candidates[*index]).collect();
         let keys: Vec<_> = chosen.iter().map(|candidate| candidate.key).collect();
-        core.drop_keys(&keys)?;
-        crash::point("evict.committed");
+        if !keys.is_empty() {
+            core.drop_keys(&keys)?;
+            crash::point("evict.committed");
+        }
         Counters::add(&core.counters.evicted, keys.len() as u64);
         self.sweep()?;
         Ok(Evicted {
@@ -241,6 +246,12 @@ impl FeatureStore {
 
     /// Removes the files of rows that were taken out.
     fn sweep(&self) -> Result<(), Error> {
+        let lease = self.core.manager.read(&self.core.path)?;
+        let is_clean = rows::dropped_files(&*lease)?.is_empty();
+        drop(lease);
+        if is_clean {
+            return Ok(()); // a transaction would make every mirror look for changes
+        }
         self.core.manager.transaction(&self.core.path, |tx| {
             let dropped = rows::dropped_files(tx)?;
             let files = dropped.iter().map(|file| (file.content, file.bytes)).collect();

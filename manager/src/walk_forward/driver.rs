@@ -162,7 +162,24 @@ impl<'a> WalkForwardDriver<'a> {
             walked.done_here += round.done_here;
             walked.windows.push(WalkedWindow { window: window.clone(), trained, evaluated });
         }
+        if walked.done_here > 0 {
+            self.finish(windows.len())?;
+        }
         Ok(walked)
+    }
+
+    /// Tells eviction that the walk is over, so that nothing is kept for it.
+    fn finish(&self, windows: usize) -> Result<(), Error> {
+        match self.store.plan(&self.plan(windows as u32)) {
+            // Whoever evaluates still may begin another walk; that one tells.
+            Err(Error::EvaluationIsOn { .. }) => Ok(()),
+            told => told,
+        }
+    }
+
+    fn plan(&self, next_window: u32) -> Plan {
+        let (name, shape) = (self.name.clone(), self.shape.clone());
+        Plan { name, shape, lookback: self.lookback, next_window }
     }
 
     fn spec(&self, window: &Window, phase: Phase, task: &str) -> FeatureSpec {
@@ -216,13 +233,12 @@ impl Round<'_> {
     }
 
     fn enter(&self, phase: Phase) -> Result<PhaseGuard, Error> {
-        let WalkForwardDriver { store, name, shape, lookback, .. } = self.driver;
+        let store = self.driver.store;
         if phase == Phase::Evaluation {
             return store.evaluation_phase();
         }
         let guard = store.training_phase()?;
-        let (name, shape) = (name.clone(), shape.clone());
-        store.plan(&Plan { name, shape, lookback: *lookback, next_window: self.window.id })?;
+        store.plan(&self.driver.plan(self.window.id))?;
         Ok(guard)
     }
 
