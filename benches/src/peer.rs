@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::latencies::Latencies;
 
-const ROLE: &str = "FLOCKGATE_BENCH_PEER";
-const DATABASE: &str = "FLOCKGATE_BENCH_DATABASE";
-const NUMBER: &str = "FLOCKGATE_BENCH_NUMBER";
+// Without the prefix of the settings: of those, a variable that is none is refused.
+const ROLE: &str = "BENCH_PEER_ROLE";
+const DATABASE: &str = "BENCH_PEER_DATABASE";
+const NUMBER: &str = "BENCH_PEER_NUMBER";
 
 /// The peer, as the bench sees it.
 pub struct Peer {

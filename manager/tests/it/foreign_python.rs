@@ -1,7 +1,7 @@
 //! A program in another language that knows nothing of the gate: Python's `duckdb`, as people use it.
 //!
-//! The interpreter is the one that `FLOCKGATE_PYTHON` names, else `python3`, if it has the module; else an environment of
-//! its own in `<target>/python-duckdb`, which is made once with `python3 -m venv` and pip.
+//! The interpreter is the one that `PYTHON_WITH_DUCKDB` names, else `python3`, if it has the module; else an environment
+//! of its own in `<target>/python-duckdb`, which is made once with `python3 -m venv` and pip.
 
 use std::fs;
 use std::io::Write;
@@ -92,7 +92,7 @@ impl Python {
 }
 
 fn look_for() -> Result<PathBuf, String> {
-    if let Some(named) = std::env::var_os("FLOCKGATE_PYTHON") {
+    if let Some(named) = std::env::var_os("PYTHON_WITH_DUCKDB") {
         return has_module(Path::new(&named)).map(|()| named.into());
     }
     if has_module(Path::new("python3")).is_ok() {
