@@ -7,16 +7,16 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manager::{Drain, Error, ErrorClass, LeaseEvent, Manager, Observer};
+use manager::{Drain, Error, ErrorClass, Manager};
 
 use crate::peer::Peer;
 use crate::support::{
-    A_WHILE, LONG, Running, Site, config, count, eventually, insert, manager, manager_that_waits,
+    A_WHILE, FailedAttempts, LONG, Running, Site, config, count, eventually, insert, manager,
+    manager_that_waits,
 };
 
 /// The module of the DuckDB that this crate has.
@@ -157,31 +157,13 @@ fn run_within(wait_max: Duration, command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Counts the attempts that failed because the file was held without the gate.
-#[derive(Default)]
-struct FailedAttempts(AtomicU64);
-
-impl Observer for FailedAttempts {
-    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
-        if matches!(event, LeaseEvent::HeldOutside { .. }) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl FailedAttempts {
-    fn are(&self, number: u64) -> bool {
-        self.0.load(Ordering::Relaxed) >= number
-    }
-}
-
 /// A thread that waits for a write lease and polls for it, which it has begun to.
 fn polling_writer(site: &Site) -> (Running<i64>, Arc<FailedAttempts>) {
     let failed = Arc::new(FailedAttempts::default());
     let manager = Manager::with_observer(config(), Arc::clone(&failed) as _).unwrap();
     let path = site.database();
     let waiting = Running::begin(move || count(&manager.write(path).unwrap()));
-    eventually("the waiter has found the file held", || failed.are(1));
+    eventually("the waiter has found the file held", || failed.number() >= 1);
     (waiting, failed)
 }
 
@@ -217,7 +199,7 @@ fn a_python_program_goes_on_committing_while_its_file_is_waited_for() {
     let (waiting, failed) = polling_writer(&site);
     let mut number = 0;
     let begin = Instant::now();
-    while !failed.are(10) || number < 50 {
+    while failed.number() < 10 || number < 50 {
         holder.insert(number..number + 1);
         number += 1;
         assert!(begin.elapsed() < LONG, "the waiter polls on");
@@ -250,7 +232,7 @@ fn a_python_program_that_reads_is_never_refused_because_somebody_waits_to_write(
     let mut other = python.holding("read", &site.database());
     let (waiting, failed) = polling_writer(&site);
     let begin = Instant::now();
-    while !failed.are(10) {
+    while failed.number() < 10 {
         assert_eq!(other.tell("open 20"), "0", "it was refused as often");
         assert!(begin.elapsed() < LONG, "the waiter polls on");
     }
@@ -270,7 +252,7 @@ fn a_waiter_asks_for_a_file_that_python_holds_only_now_and_then() {
     let error = manager.write(site.database()).unwrap_err();
     assert!(matches!(error, Error::HeldOutside { .. }), "{error}");
     // Its pauses are half of `foreign_poll_max` on average, 50 ms, once they have grown to it.
-    let attempts = failed.0.load(Ordering::Relaxed);
+    let attempts = failed.number();
     assert!((3..100).contains(&attempts), "{attempts} attempts in a second");
     holder.release();
 }

@@ -7,7 +7,9 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::peer::{Peer, example, program};
-use crate::support::{Site, count, manager, manager_that_waits};
+use crate::support::{
+    A_WHILE, Site, count, eventually, is_in_fcntl, manager, manager_that_waits, waits_at_the_gate,
+};
 
 /// A child of a peer. Killed when it is dropped.
 struct Child(Pid);
@@ -19,8 +21,18 @@ impl Drop for Child {
 }
 
 impl Child {
+    /// The one that its parent's answer names.
+    fn named(line: &str) -> Self {
+        let pid = line.strip_prefix("child ").unwrap_or_else(|| panic!("{line}"));
+        Self(Pid::from_raw(pid.parse().unwrap()).unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.as_raw_nonzero().get().try_into().unwrap()
+    }
+
     fn is_alive(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()));
         stat.is_ok_and(|stat| !stat.rsplit_once(") ").unwrap().1.starts_with('Z'))
     }
 }
@@ -30,15 +42,19 @@ fn forker(role: &str, database: &Path, then: &str) -> Peer {
 }
 
 fn fork(peer: &mut Peer) -> Child {
-    let line = peer.tell("fork");
-    let pid = line.strip_prefix("child ").unwrap_or_else(|| panic!("{line}"));
-    Child(Pid::from_raw(pid.parse().unwrap()).unwrap())
+    Child::named(&peer.tell("fork"))
 }
 
-/// A peer that has the write lease and a log, and an idle child that has tried what it has inherited.
-fn with_child(site: &Site) -> (Peer, Child) {
-    let mut peer = forker("write", &site.database(), "idle");
+/// A peer that has the write lease, and whose children do that.
+fn writer(site: &Site, then: &str) -> Peer {
+    let peer = forker("write", &site.database(), then);
     peer.hears("held");
+    peer
+}
+
+/// A peer that has the write lease and a log, and a child that has tried what it has inherited before it does that.
+fn with_child(site: &Site, then: &str) -> (Peer, Child) {
+    let mut peer = writer(site, then);
     assert_eq!(peer.tell("insert 1"), "ok");
     let child = fork(&mut peer);
     for line in
@@ -52,7 +68,7 @@ fn with_child(site: &Site) -> (Peer, Child) {
 #[test]
 fn what_a_child_writes_on_what_it_inherited_reaches_neither_the_file_nor_the_log() {
     let site = Site::new();
-    let (mut peer, child) = with_child(&site);
+    let (mut peer, child) = with_child(&site, "idle");
     assert_eq!(peer.tell("insert 2"), "ok");
     peer.release();
     assert!(child.is_alive());
@@ -68,7 +84,7 @@ fn what_a_child_writes_on_what_it_inherited_reaches_neither_the_file_nor_the_log
 #[test]
 fn a_child_that_drops_what_it_inherited_takes_no_lock_from_its_parent() {
     let site = Site::new();
-    let (peer, child) = with_child(&site);
+    let (peer, child) = with_child(&site, "idle");
     let third = Peer::begin("write", &site.database());
     third.sleeps_for_a_lock();
     let evaluation = Peer::begin("evaluation", &site.database());
@@ -86,7 +102,7 @@ fn a_child_that_drops_what_it_inherited_takes_no_lock_from_its_parent() {
 #[test]
 fn a_killed_parent_leaves_nothing_held_by_its_child() {
     let site = Site::new();
-    let (peer, child) = with_child(&site);
+    let (peer, child) = with_child(&site, "idle");
     peer.kill();
     assert!(child.is_alive());
     let mut writer = Peer::holding("write", &site.database());
@@ -105,12 +121,12 @@ fn a_killed_process_that_waited_leaves_no_place_in_the_queue_to_its_child() {
     let site = Site::new();
     let holder = Peer::holding("write", &site.database());
     let mut waiting = forker("wait", &site.database(), "idle");
-    crate::support::waits_at_the_gate(&site.database(), waiting.pid());
-    crate::support::eventually("a thread of it sleeps for the file", || {
+    waits_at_the_gate(&site.database(), waiting.pid());
+    eventually("a thread of it sleeps for the file", || {
         let threads = fs::read_dir(format!("/proc/{}/task", waiting.pid())).unwrap();
         threads.map(Result::unwrap).any(|thread| {
             let id = thread.file_name().to_str().unwrap().parse().unwrap();
-            crate::support::is_in_fcntl(waiting.pid(), id)
+            is_in_fcntl(waiting.pid(), id)
         })
     });
     let child = fork(&mut waiting);
@@ -126,13 +142,11 @@ fn a_killed_process_that_waited_leaves_no_place_in_the_queue_to_its_child() {
 #[test]
 fn a_transaction_that_forks_is_committed_by_the_parent_alone() {
     let site = Site::new();
-    let mut peer = forker("write", &site.database(), "forking");
-    peer.hears("held");
+    let mut peer = writer(&site, "forking");
     assert_eq!(peer.tell("insert 0"), "ok");
     let mut lines = [peer.tell("fork"), peer.line(), peer.line()];
     lines.sort(); // two processes write them
-    let pid = lines[0].strip_prefix("child ").unwrap().parse().unwrap();
-    let _child = Child(Pid::from_raw(pid).unwrap());
+    let _child = Child::named(&lines[0]);
     assert_eq!(lines[1..], ["ok", "transaction: forked"]);
     peer.release();
     assert_eq!(count(&manager().read(site.database()).unwrap()), 2);
@@ -141,20 +155,9 @@ fn a_transaction_that_forks_is_committed_by_the_parent_alone() {
 #[test]
 fn a_child_with_a_manager_of_its_own_takes_part_as_any_other_process() {
     let site = Site::new();
-    let mut peer = forker("write", &site.database(), "own");
-    peer.hears("held");
-    assert_eq!(peer.tell("insert 1"), "ok");
-    let child = fork(&mut peer);
-    for line in
-        ["calls: 6 forked", "lease: panicked", "transaction: forked", "borrowed: error", "dropped"]
-    {
-        peer.hears(line);
-    }
+    let (mut peer, child) = with_child(&site, "own");
     peer.hears("own: kept out");
-    crate::support::waits_at_the_gate(
-        &site.database(),
-        child.0.as_raw_nonzero().get().try_into().unwrap(),
-    );
+    waits_at_the_gate(&site.database(), child.pid());
     assert_eq!(peer.tell("insert 2"), "ok");
     assert_eq!(peer.tell("release"), "released");
     peer.hears("own: ok");
@@ -166,12 +169,10 @@ fn a_child_with_a_manager_of_its_own_takes_part_as_any_other_process() {
 fn a_child_that_becomes_another_program_is_one_more_process_at_the_gate() {
     let site = Site::new();
     let program = program();
-    let mut peer = forker("write", &site.database(), program.to_str().unwrap());
-    peer.hears("held");
+    let mut peer = writer(&site, program.to_str().unwrap());
     let child = fork(&mut peer);
-    let pid: u32 = child.0.as_raw_nonzero().get().try_into().unwrap();
-    crate::support::waits_at_the_gate(&site.database(), pid);
-    let refused = manager_that_waits(crate::support::A_WHILE).read(site.database());
+    waits_at_the_gate(&site.database(), child.pid());
+    let refused = manager_that_waits(A_WHILE).read(site.database());
     assert!(refused.is_err(), "the parent holds the file");
     assert_eq!(peer.tell("insert 1"), "ok");
     // The parent says that it has released the file, and the child that it has it: two processes, one output.

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use manager::duckdb::Connection;
-use manager::{Config, Error, Manager, Standing};
+use manager::{Config, Error, LeaseEvent, Manager, Observer, Standing};
 use tempfile::TempDir;
 
 /// No test waits longer for anything.
@@ -84,6 +85,24 @@ pub(crate) fn count(connection: &Connection) -> i64 {
 
 pub(crate) fn insert(connection: &Connection, number: i64) {
     connection.execute("INSERT INTO t VALUES (?)", [number]).unwrap();
+}
+
+/// Counts the attempts that failed because the file was held without the gate.
+#[derive(Default)]
+pub(crate) struct FailedAttempts(AtomicU64);
+
+impl FailedAttempts {
+    pub(crate) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for FailedAttempts {
+    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
+        if matches!(event, LeaseEvent::HeldOutside { .. }) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Waits until something is so, and fails the test if it does not come to be.

@@ -1,21 +1,20 @@
 //! Two processes want one file: nobody loses, nobody starves, nobody polls.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use manager::{
-    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, LeaseEvent, Manager, Observer,
-    Standing, Wanted, WritesInEvaluation,
+    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, Manager, Standing, Wanted,
+    WritesInEvaluation,
 };
 
 use crate::peer::Peer;
 use crate::support::{
-    A_WHILE, Running, Site, config, count, insert, is_in_fcntl, manager, manager_that_waits,
-    waits_at_the_gate,
+    A_WHILE, FailedAttempts, Running, Site, config, count, insert, is_in_fcntl, manager,
+    manager_that_waits, waits_at_the_gate,
 };
 
 #[test]
@@ -184,18 +183,6 @@ fn wait(milliseconds: u64) -> AcquireOptions {
     }
 }
 
-/// Counts the attempts that failed because the file was held without the gate.
-#[derive(Default)]
-struct FailedAttempts(AtomicU64);
-
-impl Observer for FailedAttempts {
-    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
-        if matches!(event, LeaseEvent::HeldOutside { .. }) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The gate goes on to the next process only when the file has been let go of.
 #[test]
 fn whoever_takes_the_gate_finds_the_file_free() {
@@ -209,7 +196,7 @@ fn whoever_takes_the_gate_finds_the_file_free() {
     }
     theirs.finish();
     assert_eq!(count(&manager.read(site.database()).unwrap()), 120);
-    assert_eq!(failed.0.load(Ordering::Relaxed), 0, "DuckDB never refused to open the file");
+    assert_eq!(failed.number(), 0, "DuckDB never refused to open the file");
 }
 
 #[test]
