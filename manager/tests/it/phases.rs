@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use manager::{Config, Error, Manager, Phase, Standing, Wanted, WritesInEvaluation};
+use manager::{
+    AcquireOptions, Config, Error, Manager, Phase, Standing, Wanted, WritesInEvaluation,
+};
 
 use crate::peer::Peer;
 use crate::support::{
@@ -237,16 +239,26 @@ fn a_stream_of_writers_that_is_in_no_phase_lets_evaluation_in() {
 
 #[test]
 fn a_second_evaluation_phase_of_a_process_does_not_queue_behind_a_waiting_trainer() {
+    a_second_phase_does_not_queue_behind_who_waits_for_the_first(Phase::Evaluation, "training");
+}
+
+#[test]
+fn a_second_training_phase_of_a_process_does_not_queue_behind_a_waiting_evaluator() {
+    a_second_phase_does_not_queue_behind_who_waits_for_the_first(Phase::Training, "evaluation");
+}
+
+fn a_second_phase_does_not_queue_behind_who_waits_for_the_first(phase: Phase, other: &str) {
     let site = Site::new();
     let manager = manager();
-    let first = manager.evaluation_phase(site.database()).unwrap();
-    let trainer = Peer::begin("training", &site.database());
-    trainer.sleeps_for_a_lock();
-    let second = manager.evaluation_phase(site.database()).unwrap();
+    let enter = || manager.phase_with(site.database(), phase, &AcquireOptions::default()).unwrap();
+    let first = enter();
+    let waiting = Peer::begin(other, &site.database());
+    waiting.sleeps_for_a_lock();
+    let second = enter();
     drop(first);
-    assert!(trainer.is_silent(), "the second is still on");
+    assert!(waiting.is_silent(), "the second is still on");
     drop(second);
-    trainer.hears("held");
+    waiting.hears("held");
 }
 
 #[test]
@@ -255,23 +267,23 @@ fn threads_that_enter_training_together_share_one_phase() {
     let manager = manager();
     let blocking = Peer::holding("evaluation", &site.database());
     let meet = Arc::new(Barrier::new(2));
-    let entering: Vec<_> = (0..2)
-        .map(|_| {
-            let (manager, path, meet) = (manager.clone(), site.database(), Arc::clone(&meet));
-            Running::begin(move || {
-                let _phase = manager.training_phase(path).unwrap();
-                meet.wait(); // both are in it at once
-            })
+    let entering = || {
+        let (manager, path, meet) = (manager.clone(), site.database(), Arc::clone(&meet));
+        Running::begin(move || {
+            let _phase = manager.training_phase(path).unwrap();
+            meet.wait(); // both are in it at once
         })
-        .collect();
-    waits_at_the_gate(&site.database(), std::process::id());
-    // Had the second thread queued by itself, it would be behind this evaluator, which waits for the first.
+    };
+    let first = entering();
+    first.sleeps_for_a_lock();
     let behind = Peer::begin("evaluation", &site.database());
     behind.sleeps_for_a_lock();
+    // If it queued by itself, it would be behind this evaluator, which waits for the first.
+    let second = entering();
+    assert!(second.is_still_running());
     blocking.release();
-    for thread in entering {
-        thread.finish();
-    }
+    first.finish();
+    second.finish();
     behind.hears("held");
 }
 
