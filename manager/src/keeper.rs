@@ -158,3 +158,32 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::shared_page::PAGE_BYTES;
+    use std::sync::mpsc;
+
+    #[test]
+    fn the_keeper_looks_when_the_bell_is_rung_and_not_at_its_next_tick() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(PAGE_BYTES as u64).unwrap();
+        let page = Arc::new(SharedPage::map(&file, true).unwrap());
+        let keeper = Keeper::default();
+        keeper.follow(Some(Arc::clone(&page)));
+        let (looks, looked) = mpsc::channel();
+        keeper.begin(move || {
+            let _ = looks.send(()); // the test is over
+            Next::Look(REST)
+        });
+        let rounds = 20;
+        looked.recv().unwrap();
+        let begun = clock::now();
+        for _ in 0..rounds {
+            page.ring();
+            looked.recv().unwrap();
+        }
+        assert!(clock::since(begun) < rounds * TICK / 2, "it slept over rings");
+    }
+}
