@@ -154,7 +154,7 @@ impl Copy {
             .env("CARGO_TERM_COLOR", "never")
             .env("CARGO_INCREMENTAL", "1")
             .env("RUST_BACKTRACE", "0")
-            .env("FLOCKGATE_MODELS_UNCOUNTED", "1") // fewer executions are not yet a bug that is caught
+            .env("MODELS_UNCOUNTED", "1") // fewer executions are not yet a bug that is caught
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const TIME_MAX: Duration = Duration::from_mins(1);
 
 /// Set while bugs are planted: one that leaves less to explore is not caught by that.
-const UNCOUNTED: &str = "FLOCKGATE_MODELS_UNCOUNTED";
+const UNCOUNTED: &str = "MODELS_UNCOUNTED";
 
 /// How far a model is explored.
 #[derive(Clone, Copy, Debug)]
