@@ -288,3 +288,35 @@ fn python_is_refused_while_a_lease_is_out_and_let_in_when_all_is_closed() {
     alone.release();
     assert_eq!(count(&manager.read(site.database()).unwrap()), 3);
 }
+
+/// Prints the key and the bytes of each artefact: in the manifest, or in the file that its content names.
+const READING: &str = r#"
+import sys, duckdb, pathlib
+path = sys.argv[1]
+rows = duckdb.connect(path, read_only=True).execute("""
+    SELECT lower(hex(key)), inline, lower(hex(content)) FROM flockgate_manifest WHERE content IS NOT NULL ORDER BY seq
+""").fetchall()
+for key, inline, content in rows:
+    stored = inline if inline is not None else (
+        pathlib.Path(path + ".store") / "objects" / content[:2] / content).read_bytes()
+    print(key, stored.hex())
+"#;
+
+#[test]
+fn a_python_program_reads_the_artefacts_of_a_store() {
+    let Some(python) = Python::find() else { return };
+    let site = Site::empty();
+    let manager = manager();
+    let large = vec![7; 5_000];
+    let store = crate::store::store(&manager, &site);
+    crate::store::publish(&store, "IBM", b"small");
+    crate::store::publish(&store, "SAP", &large);
+    assert!(manager.close_all_connections(Drain::default()).is_complete());
+    let program = Command::new(python.0).args(["-c", READING]).arg(site.database()).output();
+    let program = program.unwrap();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let line = |entity, bytes| format!("{} {}\n", crate::store::spec(entity).key(), hex(bytes));
+    let expected = line("IBM", b"small") + &line("SAP", &large);
+    let errors = String::from_utf8_lossy(&program.stderr);
+    assert!(String::from_utf8_lossy(&program.stdout) == expected, "{errors}");
+}
