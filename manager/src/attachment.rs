@@ -167,6 +167,10 @@ impl Attachment {
             },
             _fork: guard,
         });
+        // Whoever had it to write before may have been killed between its last commit and the count of that.
+        if let Some(page) = self.page().filter(|_| mode == AccessMode::ReadWrite) {
+            page.count_one();
+        }
         let attached_in = clock::since(begun);
         self.context.tell(&self.path, &LeaseEvent::Opened { mode, waited, attached_in });
         Ok(())

@@ -35,7 +35,8 @@ fn error(refusal: Refusal) -> Error {
     }
 }
 
-/// The generation of a database: it counts committed changes, over all processes that use the gate. `None` if nobody has
+/// The generation of a database: it counts committed changes, over all processes that use the gate, and whenever a process
+/// takes the file to write, as the one before may have been killed before it could count. `None` if nobody has
 /// used it through the gate yet. Looks at the gate only. Does not block.
 ///
 /// A transaction counts before it is acknowledged, and what is written on a bare connection when its lease comes back.

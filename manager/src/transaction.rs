@@ -213,10 +213,12 @@ pub(crate) fn run<T, E: From<Error>>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, NotStored<T, E>> {
     let ran = attempt(connection, database, bare, work);
-    match &ran {
-        Ok(_) => database.count_commit(),
-        Err(NotStored { fatal: Some(fatal), .. }) => database.found_dead(fatal),
-        Err(NotStored { fatal: None, .. }) => {}
+    // A commit that was sent counts, whatever was heard of it.
+    if matches!(ran, Ok(_) | Err(NotStored { returned: Some(_), .. })) {
+        database.count_commit();
+    }
+    if let Err(NotStored { fatal: Some(fatal), .. }) = &ran {
+        database.found_dead(fatal);
     }
     ran
 }

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 0 .. 2048 | [`HEADER`], then zeros |
 //! | 2048 .. 2052 | the *bell*: counts its rings, native byte order; also a futex(2) |
-//! | 2056 .. 2064 | the *generation*: counts committed changes, native byte order |
+//! | 2056 .. 2064 | the *generation*: counts committed changes, and whenever a process takes the file to write; native byte order |
 //! | 2064 .. 4096 | zeros |
 //! | 4096 + 1024·i, i < 128 | record i: one JSON object ([`Holder`]), filled up with newlines |
 //!

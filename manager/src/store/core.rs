@@ -238,7 +238,7 @@ impl Core {
             let before = self.before_change(tx, generation)?;
             let seq = match &before {
                 Some(before) => before.seq(),
-                None => manifest::extent(tx)?.seq,
+                None => manifest::last_seq(tx)?,
             };
             let (changes, are_new) = (Changes::default(), Vec::new());
             let mut staged = Staged { before, generation, seq, changes, are_new };

@@ -18,7 +18,8 @@ mod tests;
 /// What a store evicts first when it holds more than it may. What is pinned is never evicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// The least recently used first. For what is read at random; useless for a walk-forward that does not fit.
+    /// The least recently used first, by what the evicting process has looked up itself; what others read counts from
+    /// when it was published. For what is read at random; useless for a walk-forward that does not fit.
     Lru,
     /// First what cost the least compute time per byte and per time since its last use: cheap before dear, and what
     /// nobody reads ages until it goes, however dear it was. In the manner of GreedyDual-Size, with the age as the

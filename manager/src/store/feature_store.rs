@@ -104,7 +104,7 @@ impl FeatureStore {
         if self.core.is_current(&current)
             && let Some(entry) = current.find(key)
         {
-            let lookup = answer(key, entry, current.reading(), current.generation());
+            let lookup = answer(key, entry, current.reading(), current.seq());
             if !lookup.is_miss() {
                 return Ok(lookup);
             }
@@ -123,7 +123,7 @@ impl FeatureStore {
             let Some(current) = self.core.refreshed()? else { return self.get_many_by_sql(keys) };
             let of = |key: &Key| {
                 current.find(*key).map_or(Lookup::Miss, |entry| {
-                    answer(*key, entry, current.reading(), current.generation())
+                    answer(*key, entry, current.reading(), current.seq())
                 })
             };
             let mut found: Vec<_> = keys.iter().map(of).collect();
@@ -235,9 +235,8 @@ impl FeatureStore {
         let found = manifest::find(&*lease, keys, self.core.mirror.totals())?;
         drop(lease);
         let found: HashMap<_, _> = found.into_iter().collect();
-        let generation = self.core.generation().unwrap_or(0);
         let of = |key: &Key| {
-            found.get(key).map_or(Lookup::Miss, |entry| answer(*key, entry, &reading, generation))
+            found.get(key).map_or(Lookup::Miss, |entry| answer(*key, entry, &reading, entry.seq))
         };
         let mut found: Vec<_> = keys.iter().map(of).collect();
         self.fill_from_spool(keys, &mut found)?;
@@ -263,19 +262,19 @@ pub(crate) fn answer(
     key: Key,
     entry: &Arc<Entry>,
     reading: &Arc<Reading>,
-    generation: u64,
+    last_seq: u64,
 ) -> Lookup {
     match &entry.known {
         Known::Ready { .. } if entry.is_damaged() => Lookup::Miss,
         Known::Ready { .. } => {
-            entry.count_hit(generation);
+            entry.count_hit(last_seq);
             Lookup::Hit(Artefact::new(key, Arc::clone(entry), Arc::clone(reading)))
         }
         Known::Absent { reason, retry_at_ms } => {
             if !core::stands(entry.created_ms, *retry_at_ms, clock::unix_ms()) {
                 return Lookup::Miss;
             }
-            entry.count_hit(generation);
+            entry.count_hit(last_seq);
             Lookup::Absent(Absent { reason: reason.to_string(), retry_at_unix_ms: *retry_at_ms })
         }
     }

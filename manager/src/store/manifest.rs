@@ -60,18 +60,22 @@ pub(crate) struct Extent {
 }
 
 pub(crate) fn extent(queries: &impl Queries) -> Result<Extent, Error> {
+    let sql =
+        "SELECT count(*), coalesce(sum(octet_length(inline)), 0)::UBIGINT FROM flockgate_manifest";
+    let seq = last_seq(queries)?;
+    let rows = queries
+        .rows(sql, [], |row| Ok(Extent { seq, rows: row.get(0)?, inline_bytes: row.get(1)? }))?;
+    Ok(rows[0])
+}
+
+/// The number of the last change.
+pub(crate) fn last_seq(queries: &impl Queries) -> Result<u64, Error> {
     let sql = "
         SELECT greatest(
             (SELECT coalesce(max(seq), 0) FROM flockgate_manifest),
             (SELECT coalesce(max(seq), 0) FROM flockgate_dropped),
-            (SELECT value::UBIGINT FROM flockgate_meta WHERE name = 'forgotten')),
-            (SELECT count(*) FROM flockgate_manifest),
-            (SELECT coalesce(sum(octet_length(inline)), 0)::UBIGINT FROM flockgate_manifest)";
-    let rows = queries.rows(sql, [], |row| {
-        let (seq, rows) = (row.get(0)?, row.get(1)?);
-        Ok(Extent { seq, rows, inline_bytes: row.get(2)? })
-    })?;
-    Ok(rows[0])
+            (SELECT value::UBIGINT FROM flockgate_meta WHERE name = 'forgotten'))";
+    Ok(queries.rows(sql, [], |row| row.get(0))?[0])
 }
 
 /// The columns that a mirror wants, in the order in which [`entry`] reads them.

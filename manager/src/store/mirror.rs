@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     pub(crate) created_ms: u64,
     /// How often it was found through this mirror.
     hits: AtomicU64,
-    /// The generation at which it was last found: a clock that every process shares.
+    /// The last change that was known when it was found, or that made it: a clock that goes with the store.
     used: AtomicU64,
     /// Its bytes were found damaged or missing: it counts as missing until it is published again.
     is_damaged: AtomicBool,
@@ -90,16 +90,16 @@ impl Entry {
             compute_us: 0,
             created_ms: 0,
             hits: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            used: AtomicU64::new(seq),
             is_damaged: AtomicBool::new(false),
             totals: Arc::clone(totals),
         }
     }
 
     /// Notes that it was found.
-    pub(crate) fn count_hit(&self, generation: u64) {
+    pub(crate) fn count_hit(&self, last_seq: u64) {
         self.hits.fetch_add(1, Ordering::Relaxed);
-        self.used.store(generation, Ordering::Relaxed);
+        self.used.store(last_seq, Ordering::Relaxed);
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -122,7 +122,7 @@ pub(crate) fn publish(
     let published = core.store(ready.into_iter().map(|ready| ready.record).collect())?;
     crash::point("publish.committed");
     drop(held);
-    store.keep_to_budget()?;
+    store.keep_to_budget();
     Ok(published)
 }
 
@@ -336,7 +336,7 @@ fn put(
         Ok(_) => {
             crash::point("publish.committed");
             drop(held);
-            store.keep_to_budget()?;
+            store.keep_to_budget();
         }
         Err(Error::EvaluationIsOn { .. }) => leave_for_training(core, key, &ready[0].record),
         Err(error) => return Err(error),

@@ -15,6 +15,7 @@ use crate::transaction::Transaction;
 /// A row of the manifest, without its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
+    pub(crate) seq: u64,
     pub(crate) key: Key,
     pub(crate) feature: String,
     pub(crate) version: u32,
@@ -31,7 +32,7 @@ pub(crate) struct Stored {
 pub(crate) fn stored(queries: &impl Queries) -> Result<Vec<Stored>, Error> {
     let sql = "
         SELECT key, feature, version, range_begin, range_end, fit_begin, fit_end, content, coalesce(bytes, 0),
-            inline IS NOT NULL, compute_us
+            inline IS NOT NULL, compute_us, seq
         FROM flockgate_manifest ORDER BY seq";
     queries.rows(sql, [], |row| {
         let fit: (Option<u32>, Option<u32>) = (row.get(5)?, row.get(6)?);
@@ -45,6 +46,7 @@ pub(crate) fn stored(queries: &impl Queries) -> Result<Vec<Stored>, Error> {
             bytes: row.get(8)?,
             is_inline: row.get(9)?,
             compute_us: row.get(10)?,
+            seq: row.get(11)?,
         })
     })
 }
