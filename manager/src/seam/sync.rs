@@ -2,9 +2,17 @@
 //! own file of this shape; of what waits inside a process nothing else differs between the two builds.
 
 pub(crate) use std::sync::atomic::AtomicBool;
+#[cfg(feature = "engine")]
+pub(crate) use std::thread::ThreadId;
 use std::time::Instant;
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+/// The thread that asks.
+#[cfg(feature = "engine")]
+pub(crate) fn this_thread() -> ThreadId {
+    std::thread::current().id()
+}
 
 /// A condition variable whose waits have a deadline.
 #[derive(Debug, Default)]

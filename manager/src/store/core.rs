@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::artefact::Lookup;
 use super::commits::{Commits, Published};
 use super::files::Folder;
 use super::flights::Flights;
@@ -34,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) folder: Folder,
     pub(crate) options: StoreOptions,
     pub(crate) mirror: Mirror,
-    pub(crate) flights: Flights,
+    pub(crate) flights: Flights<Key, Lookup>,
     pub(crate) counters: Counters,
     commits: Commits,
     /// Where the generation is; `None` where there is no gate (a folder that cannot be written).
@@ -91,7 +92,7 @@ impl Core {
             folder,
             options,
             mirror,
-            flights: Flights::default(),
+            flights: Flights::new(),
             counters: Counters::default(),
             commits: Commits::default(),
             gate,

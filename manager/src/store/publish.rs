@@ -232,7 +232,7 @@ struct Clearance {
 fn fly<E: From<Error> + Display>(
     store: &FeatureStore,
     spec: &FeatureSpec,
-    pilot: &Pilot<'_>,
+    pilot: &Pilot<'_, Key, Lookup>,
     clearance: &Clearance,
     compute: impl FnOnce() -> Result<Fill, E>,
 ) -> Result<Lookup, E> {
@@ -427,7 +427,7 @@ impl FeatureStore {
 }
 
 /// Tells everybody who waits for a computation that it has failed.
-fn tell_failure(core: &Core, pilot: &Pilot<'_>, reason: &str) {
+fn tell_failure(core: &Core, pilot: &Pilot<'_, Key, Lookup>, reason: &str) {
     let told = Failures::of(&core.folder).put(pilot.key().as_bytes(), reason);
     if let Err(error) = told {
         tracing::debug!(%error, "other processes will compute it again");
@@ -438,7 +438,7 @@ fn tell_failure(core: &Core, pilot: &Pilot<'_>, reason: &str) {
 /// A computation that is going on. Dropped only if it panics.
 struct Watched<'a> {
     core: &'a Core,
-    pilot: &'a Pilot<'a>,
+    pilot: &'a Pilot<'a, Key, Lookup>,
 }
 
 impl Drop for Watched<'_> {

@@ -307,16 +307,15 @@ fn a_python_program_reads_the_artefacts_of_a_store() {
     let Some(python) = Python::find() else { return };
     let site = Site::empty();
     let manager = manager();
-    let large = vec![7; 5_000];
     let store = crate::store::store(&manager, &site);
     crate::store::publish(&store, "IBM", b"small");
-    crate::store::publish(&store, "SAP", &large);
+    crate::store::publish(&store, "SAP", &[7; 5_000]);
     assert!(manager.close_all_connections(Drain::default()).is_complete());
     let program = Command::new(python.0).args(["-c", READING]).arg(site.database()).output();
     let program = program.unwrap();
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
-    let line = |entity, bytes| format!("{} {}\n", crate::store::spec(entity).key(), hex(bytes));
-    let expected = line("IBM", b"small") + &line("SAP", &large);
+    let (small, large) = ("736d616c6c", "07".repeat(5_000));
+    let line = |entity, hex: &str| format!("{} {hex}\n", crate::store::spec(entity).key());
+    let expected = line("IBM", small) + &line("SAP", &large);
     let errors = String::from_utf8_lossy(&program.stderr);
     assert!(String::from_utf8_lossy(&program.stdout) == expected, "{errors}");
 }

@@ -1,9 +1,17 @@
 //! loom's mutex, condition variable and flag in the shape of `src/seam/sync.rs`.
 
 pub(crate) use loom::sync::atomic::AtomicBool;
+#[allow(unused_imports, reason = "one of the models uses it")]
+pub(crate) use loom::thread::ThreadId;
 use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+/// The thread that asks.
+#[allow(dead_code, reason = "one of the models uses it")]
+pub(crate) fn this_thread() -> ThreadId {
+    loom::thread::current().id()
+}
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
