@@ -46,7 +46,7 @@ impl Default for StoreOptions {
 
 impl StoreOptions {
     /// The bound that counts.
-    pub(crate) fn inline_bytes_max(&self) -> usize {
+    pub(crate) fn inline_max(&self) -> usize {
         self.inline_bytes_max.min(1 << 20) as usize
     }
 }

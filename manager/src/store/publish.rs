@@ -62,8 +62,7 @@ impl Ready {
             }
         };
         let content = Content::of(&bytes);
-        let (length, is_inline) =
-            (bytes.len() as u64, bytes.len() <= core.options.inline_bytes_max());
+        let (length, is_inline) = (bytes.len() as u64, bytes.len() <= core.options.inline_max());
         let (inline, in_file) = if is_inline { (Some(bytes), None) } else { (None, Some(bytes)) };
         let outcome = Outcome::Ready { content, bytes: length, codec: codec.number(), inline };
         Ok(Self { record: Record::new(spec, key, outcome, as_us(took)), file: in_file })
