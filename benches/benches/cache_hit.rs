@@ -1,52 +1,115 @@
-//! Cache-hit throughput: artefacts found per second, one thread, nothing else going on.
+//! Cache hits: artefacts that are computed already, found one by one and 158 at a time.
 //!
 //! | name | what it does for each call |
 //! |---|---|
-//! | `FeatureStore` | takes a read lease (gate, attach), looks up, verifies the checksum, gives it back (detach) |
-//! | `kept, prepared` | runs a prepared statement on a connection that is kept; the table has no index |
-//! | `kept, prepared, primary key` | the same on a table whose key is its primary key |
-//! | `hash map` | the floor: looks a 128-bit key up in a standard map, and borrows what it finds |
+//! | `store` | [`FeatureStore::get`]: compares the generation, looks up in the mirror, gives an artefact that lives on its own |
+//! | `DuckDB, prepared` | a prepared statement on a connection that is kept, through duckdb-rs; the table has no index |
+//! | `DuckDB, prepared, primary key` | the same on a table whose key is its primary key |
+//! | `LMDB` | looks up in a read-only transaction that is kept open, and borrows |
+//! | `hash map` | the floor: a standard map of 128-bit keys with a hasher as cheap as the store's; one load of a count in shared memory before; borrows |
+//! | `hash map, std hasher` | the same with the hasher that a standard map has |
 //!
-//! One key is looked up by `= ?`, 158 different keys by `IN (?, …)`. The keys are drawn by Zipf's law, 0.99, from
-//! 10,000 artefacts of 420 bytes; all of them are there. The tables of the kept connection are not compressed:
-//! left to itself, DuckDB decides from a random sample of the bytes, differently from run to run, and a look-up
-//! in what it compresses takes up to four times as long. The store's table is as the store makes it.
+//! Each reads the first byte of what it finds. The keys are drawn by Zipf's law, 0.99, from 10,000 artefacts of 420
+//! bytes; all of them are there, and all of them inline. The contenders take turns. The tables of the kept connection
+//! are not compressed: left to itself, DuckDB decides from a random sample of the bytes, differently from run to run.
 //!
-//! **The comparison is unfair to the store, on purpose.** A kept connection keeps the file from every writer
-//! of every other process, which is the trouble that this project is about; the store leaves the file free between
-//! two calls and pays for that with each call. What it pays is the ratio in the last column. A mirror in
-//! memory that spares it this is not built yet; the hash map shows how much there is to gain.
+//! Batches have 158 different keys: `store` by [`FeatureStore::get_many`]; `store, by SQL` by the same where a mirror is
+//! not allowed, with a lease for each call; `… one by one` look the keys up by themselves.
+//!
+//! **Where it is unfair.** To the others: none of them can tell that it is stale except the map, and a kept connection
+//! or transaction sees nothing that was written since it began. To the store: it counts every hit (for eviction and
+//! for what it has saved), and what it gives stays valid for as long as the caller likes; what the map and LMDB lend
+//! does not, and they count nothing.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use benches::latencies::Average;
+use benches::arguments::Arguments;
+use benches::contest::{Contest, Times};
+use benches::figure::{self, Target};
+use benches::generation::Generation;
+use benches::latencies::Latencies;
 use benches::workload::{self, ARTEFACTS, Artefact, BATCH};
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
+use lmdb::{DatabaseFlags, EnvironmentFlags, Transaction, WriteFlags};
 use manager::duckdb::{self, Config as Settings, Connection, Statement, params_from_iter};
-use manager::{Config, FeatureSpec, FeatureStore, Key, Lookup, Manager, Publication};
+use manager::{Config, FeatureSpec, FeatureStore, Key, Lookup, Manager, Publication, StoreOptions};
 
-/// What is measured against.
-const REFERENCE: &str = "kept, prepared";
+const DUCKDB: &str = "DuckDB, prepared";
+const INDEXED: &str = "DuckDB, prepared, primary key";
+const STORE: &str = "store";
+const LMDB: &str = "LMDB";
+const MAP: &str = "hash map";
+const STD_MAP: &str = "hash map, std hasher";
 /// Artefacts per publication.
 const PUBLISHED: usize = 2_000;
 /// Draws after which the keys are asked for again from the first.
 const DRAWS: usize = 1 << 16;
 const BATCHES: usize = 64;
+const ROUNDS: u32 = 31;
+const TURN: Duration = Duration::from_millis(10);
+
+/// A key is a hash already; eight bytes of it will do.
+#[derive(Default)]
+struct Cheap(u64);
+
+impl Hasher for Cheap {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        self.0 = number as u64;
+    }
+}
+
+/// A map that is looked up in only while the count is the one that it was made at.
+struct Map<S> {
+    generation: Generation,
+    made_at: u64,
+    map: HashMap<u128, Vec<u8>, S>,
+}
+
+impl<S: BuildHasher + Default> Map<S> {
+    fn fill(path: &Path, artefacts: &[Artefact]) -> Self {
+        let generation = Generation::create(path).expect("the target can be written");
+        let pairs = artefacts.iter().map(|of| (number(of.key()), of.payload.clone()));
+        Self { made_at: generation.now(), generation, map: pairs.collect() }
+    }
+
+    fn get(&self, key: Key) -> Option<&[u8]> {
+        if self.generation.now() != self.made_at {
+            return None;
+        }
+        self.map.get(&number(key)).map(Vec::as_slice)
+    }
+}
 
 /// The contenders, all filled with the same artefacts.
 struct Contenders {
+    manager: Manager,
     store: FeatureStore,
+    /// The same one without a mirror.
+    by_sql: FeatureStore,
     plain: Connection,
-    map: HashMap<u128, Vec<u8>>,
+    lmdb: lmdb::Environment,
+    map: Map<BuildHasherDefault<Cheap>>,
+    std_map: Map<RandomState>,
 }
 
 impl Contenders {
     fn fill(folder: &Path, artefacts: &[Artefact]) -> Result<Self, manager::Error> {
         let manager = Manager::new(Config { duckdb_threads: Some(1), ..Config::default() })?;
-        let store = FeatureStore::open(&manager, folder.join("store.duckdb"))?;
+        let database = folder.join("store.duckdb");
+        let store = FeatureStore::open(&manager, &database)?;
         for part in artefacts.chunks(PUBLISHED) {
             let specs: Vec<FeatureSpec> = part.iter().map(Artefact::spec).collect();
             let payloads = part.iter().map(|artefact| artefact.payload.clone());
@@ -55,12 +118,21 @@ impl Contenders {
                 publications.map(|(spec, bytes)| Publication::new(spec, bytes)).collect(),
             )?;
         }
-        let plain = fill_plain(&folder.join("plain.duckdb"), artefacts)?;
-        let map = artefacts
-            .iter()
-            .map(|artefact| (number(artefact.key()), artefact.payload.clone()))
-            .collect();
-        Ok(Self { store, plain, map })
+        let unmirrored = StoreOptions { mirror_bytes_max: 0, ..StoreOptions::default() };
+        let by_sql = FeatureStore::open_with(&manager, &database, unmirrored)?;
+        Ok(Self {
+            manager,
+            store,
+            by_sql,
+            plain: fill_plain(&folder.join("plain.duckdb"), artefacts)?,
+            lmdb: fill_lmdb(&folder.join("lmdb"), artefacts).expect("a new folder can be filled"),
+            map: Map::fill(&folder.join("generation"), artefacts),
+            std_map: Map::fill(&folder.join("generation of std"), artefacts),
+        })
+    }
+
+    fn lmdb_table(&self) -> lmdb::Database {
+        self.lmdb.open_db(None).expect("it was filled")
     }
 }
 
@@ -88,6 +160,20 @@ fn fill_plain(database: &Path, artefacts: &[Artefact]) -> duckdb::Result<Connect
     Ok(connection)
 }
 
+fn fill_lmdb(folder: &Path, artefacts: &[Artefact]) -> lmdb::Result<lmdb::Environment> {
+    std::fs::create_dir(folder).expect("the target can be written");
+    let mut options = lmdb::Environment::new();
+    options.set_map_size(64 << 20).set_flags(EnvironmentFlags::NO_TLS);
+    let environment = options.open(folder)?;
+    let table = environment.create_db(None, DatabaseFlags::empty())?;
+    let mut writing = environment.begin_rw_txn()?;
+    for artefact in artefacts {
+        writing.put(table, artefact.key().as_bytes(), &artefact.payload, WriteFlags::empty())?;
+    }
+    writing.commit()?;
+    Ok(environment)
+}
+
 fn number(key: Key) -> u128 {
     u128::from_le_bytes(*key.as_bytes())
 }
@@ -105,138 +191,216 @@ fn find_many(statement: &mut Statement<'_>, keys: &[Key]) -> Vec<(Vec<u8>, Vec<u
     found.expect("the table can be read")
 }
 
-/// A group of benches on calls of so many keys, and the keys per second of each.
-struct Group<'a> {
-    criterion: BenchmarkGroup<'a, WallTime>,
-    keys: usize,
-    rates: Vec<(&'static str, f64)>,
+/// The first byte of what a store finds.
+fn first_byte(store: &FeatureStore, key: Key) -> u8 {
+    let Ok(Lookup::Hit(artefact)) = store.get(key) else { panic!("it is published") };
+    artefact.bytes().expect("it is whole")[0]
 }
 
-impl<'a> Group<'a> {
-    fn new(criterion: &'a mut Criterion, name: &str, keys: usize) -> Self {
-        let mut group = criterion.benchmark_group(name);
-        group
-            .throughput(Throughput::Elements(keys as u64))
-            .sampling_mode(SamplingMode::Flat)
-            .sample_size(30)
-            .warm_up_time(Duration::from_millis(500))
-            .measurement_time(Duration::from_secs(3))
-            .nresamples(10_000)
-            .noise_threshold(0.10)
-            .significance_level(0.01);
-        Self { criterion: group, keys, rates: Vec::new() }
-    }
-
-    fn bench<T>(&mut self, name: &'static str, mut call: impl FnMut() -> T) {
-        let mut average = Average::default();
-        self.criterion.bench_function(name, |bencher| {
-            bencher.iter_custom(|iterations| average.sample(iterations, &mut call));
-        });
-        let rate = average.seconds().map(|seconds| (name, self.keys as f64 / seconds));
-        self.rates.extend(rate);
-    }
-
-    /// Ends the group; returns its lines of the table.
-    fn finish(self) -> Vec<String> {
-        self.criterion.finish();
-        let reference =
-            self.rates.iter().find(|(name, _)| *name == REFERENCE).map(|(_, rate)| *rate);
-        let line = |(name, rate): &(&str, f64)| {
-            let ratio =
-                reference.map_or_else(String::new, |reference| format!("{:.2}", rate / reference));
-            format!("{:>3} per call   {name:<28} {rate:>12.0} keys/s   {ratio:>9}", self.keys)
-        };
-        self.rates.iter().map(line).collect()
-    }
+/// Numbers, again from the first after the last.
+fn around<'a, T>(items: &'a [T]) -> impl FnMut() -> &'a T {
+    let mut items = items.iter().cycle();
+    move || items.next().expect("a cycle has no end")
 }
 
-fn one_key(criterion: &mut Criterion, contenders: &Contenders, keys: &[Key]) -> Vec<String> {
-    let drawn: Vec<Key> = workload::zipf(keys.len()).take(DRAWS).map(|item| keys[item]).collect();
-    let next = || {
-        let mut drawn = drawn.iter().copied().cycle();
-        move || drawn.next().expect("a cycle has no end")
-    };
+fn one_key(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec<String> {
     let prepare = |table| {
         let sql = format!("SELECT payload FROM {table} WHERE key = ?");
         contenders.plain.prepare(&sql).expect("the table is there")
     };
     let (mut unindexed, mut indexed) = (prepare("unindexed"), prepare("indexed"));
+    let reading = contenders.lmdb.begin_ro_txn().expect("there is a slot for a reader");
+    let table = contenders.lmdb_table();
+    let in_lmdb = |key: Key| reading.get(table, key.as_bytes()).expect("it was put in");
     for key in &drawn[..BATCH] {
-        let expected = &contenders.map[&number(*key)];
-        let found = contenders.store.get(*key).expect("the store can be read");
-        let found = found.hit().expect("it is published");
-        assert_eq!(found.bytes().expect("it is whole"), expected.as_slice());
-        assert_eq!(&find_one(&mut unindexed, *key), expected);
-        assert_eq!(&find_one(&mut indexed, *key), expected);
+        let expected = contenders.map.get(*key).expect("it was put in");
+        let found = contenders.store.get(*key).ok().and_then(Lookup::hit).expect("it is there");
+        assert_eq!(found.bytes().expect("it is whole"), expected);
+        assert_eq!(find_one(&mut unindexed, *key), expected);
+        assert_eq!(find_one(&mut indexed, *key), expected);
+        assert_eq!(in_lmdb(*key), expected);
+        assert_eq!(contenders.std_map.get(*key), Some(expected));
     }
 
-    let mut group = Group::new(criterion, "cache_hit/one key", 1);
-    let mut key = next();
-    group.bench("FeatureStore", || contenders.store.get(key()).expect("the store can be read"));
-    let mut key = next();
-    group.bench(REFERENCE, || find_one(&mut unindexed, key()));
-    let mut key = next();
-    group.bench("kept, prepared, primary key", || find_one(&mut indexed, key()));
-    let mut key = next();
-    group.bench("hash map", || contenders.map[&number(key())].as_ptr());
-    group.finish()
+    let mut contest = Contest::default();
+    let mut key = around(drawn);
+    contest.add(STORE, move || first_byte(&contenders.store, *key()));
+    let mut key = around(drawn);
+    contest.add(MAP, move || contenders.map.get(*key()).expect("it is there")[0]);
+    let mut key = around(drawn);
+    contest.add(STD_MAP, move || contenders.std_map.get(*key()).expect("it is there")[0]);
+    let mut key = around(drawn);
+    contest.add(LMDB, move || in_lmdb(*key())[0]);
+    let mut key = around(drawn);
+    contest.add(DUCKDB, move || find_one(&mut unindexed, *key())[0]);
+    let mut key = around(drawn);
+    contest.add(INDEXED, move || find_one(&mut indexed, *key())[0]);
+    let of = |times: &Times, other, target, says: &str| {
+        let ratio = if says.starts_with(STORE) {
+            times.ratio(STORE, other)
+        } else {
+            times.ratio(other, STORE)
+        };
+        figure::line(says, ratio, target)
+    };
+    let times = contest.run(arguments, ROUNDS, TURN);
+    let mut lines = titled("one key, one thread: ns", times.lines(1, STORE));
+    lines.extend(of(&times, DUCKDB, Target::AtLeast(2_000.0), "DuckDB, prepared : store"));
+    lines.extend(of(&times, LMDB, Target::AtLeast(3.0), "LMDB : store"));
+    lines.extend(of(&times, MAP, Target::AtMost(3.0), "store : hash map"));
+    lines.extend(of(&times, STD_MAP, Target::ForComparison, "store : hash map, std hasher"));
+    lines
 }
 
-fn many_keys(criterion: &mut Criterion, contenders: &Contenders, keys: &[Key]) -> Vec<String> {
+/// Runs a call so many times in each of two threads at once.
+fn in_two_threads(calls: u64, drawn: &[Key], call: impl Fn(Key) -> u8 + Sync) -> Duration {
+    let run = |begin: usize| {
+        let mut keys = drawn.iter().cycle().skip(begin);
+        for _ in 0..calls {
+            std::hint::black_box(call(*keys.next().expect("a cycle has no end")));
+        }
+    };
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(DRAWS / 2));
+        run(0);
+    });
+    begin.elapsed()
+}
+
+fn two_threads(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec<String> {
+    let (store, map) = (&contenders.store, &contenders.map);
+    let mut contest = Contest::default();
+    contest.add_timed(STORE, |calls| in_two_threads(calls, drawn, |key| first_byte(store, key)));
+    contest.add_timed(MAP, |calls| {
+        in_two_threads(calls, drawn, |key| map.get(key).expect("it is there")[0])
+    });
+    let times = contest.run(arguments, ROUNDS, TURN);
+    titled("one key, two threads: ns a call of one of them", times.lines(1, STORE))
+}
+
+/// One thread looks up without pause while another store, with a mirror of its own, publishes ten times a second.
+fn beside_a_publisher(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec<String> {
+    let other = FeatureStore::open(&contenders.manager, contenders.store.path());
+    let (other, store) = (other.expect("it is a store"), &contenders.store);
+    let specs: Vec<FeatureSpec> = (0..arguments.count(40))
+        .map(|number| FeatureSpec::new("fresh", 1).entity(&number.to_string()).range(0..21))
+        .collect();
+    let (published, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (mut refreshes, mut stale, mut hits) = (Latencies::default(), 0, 0_u64);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for spec in &specs {
+                let publication = Publication::new(spec, vec![7; workload::PAYLOAD_BYTES]);
+                other.publish(vec![publication]).expect("nobody is in the way");
+                published.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        let (mut key, mut seen) = (around(drawn), 0);
+        while !is_over.load(Ordering::Relaxed) {
+            let now = published.load(Ordering::SeqCst);
+            if now > seen {
+                seen = now;
+                let key = specs[now - 1].key();
+                refreshes.time(|| stale += u32::from(store.get(key).is_ok_and(|it| it.is_miss())));
+            }
+            for _ in 0..64 {
+                std::hint::black_box(first_byte(store, *key()));
+            }
+            hits += 64;
+        }
+    });
+    let rate = hits as f64 / begin.elapsed().as_secs_f64();
+    vec![
+        "\nbeside a publisher of 10 a second (another store, the same process)".to_owned(),
+        format!("{:.2} million hits a second; {stale} of {} stale", rate / 1e6, specs.len()),
+        format!("first look-up after a publish: {refreshes}"),
+    ]
+}
+
+const ONE_BY_ONE: &str = "DuckDB, prepared, one by one";
+const STORE_SQL: &str = "store, by SQL";
+
+fn many_keys(arguments: &Arguments, contenders: &Contenders, keys: &[Key]) -> Vec<String> {
     let batches: Vec<Vec<Key>> = workload::batches(keys.len(), BATCHES)
         .iter()
         .map(|batch| batch.iter().map(|&item| keys[item]).collect())
         .collect();
-    let next = || {
-        let mut batches = batches.iter().cycle();
-        move || batches.next().expect("a cycle has no end").as_slice()
-    };
-    let prepare = |table| {
-        let places = vec!["?"; BATCH].join(", ");
-        let sql = format!("SELECT key, payload FROM {table} WHERE key IN ({places})");
-        contenders.plain.prepare(&sql).expect("the table is there")
-    };
-    let (mut unindexed, mut indexed) = (prepare("unindexed"), prepare("indexed"));
+    let prepare = |sql: &str| contenders.plain.prepare(sql).expect("the table is there");
+    let places = vec!["?"; BATCH].join(", ");
+    let mut unindexed =
+        prepare(&format!("SELECT key, payload FROM unindexed WHERE key IN ({places})"));
+    let mut point = prepare("SELECT payload FROM unindexed WHERE key = ?");
+    let stores = [(STORE, &contenders.store), (STORE_SQL, &contenders.by_sql)];
     for batch in &batches {
-        let found = contenders.store.get_many(batch).expect("the store can be read");
-        let all_hit = found.iter().all(|lookup| matches!(lookup, Lookup::Hit(_)));
-        assert!(all_hit && found.len() == BATCH, "the store finds all of a batch");
+        for (name, store) in stores {
+            let found = store.get_many(batch).expect("the store can be read");
+            let all_hit = found.iter().all(|lookup| matches!(lookup, Lookup::Hit(_)));
+            assert!(all_hit && found.len() == BATCH, "{name} finds all of a batch");
+        }
         assert_eq!(find_many(&mut unindexed, batch).len(), BATCH);
-        assert_eq!(find_many(&mut indexed, batch).len(), BATCH);
     }
 
-    let mut group = Group::new(criterion, "cache_hit/158 keys", BATCH);
-    let mut batch = next();
-    group.bench("FeatureStore", || {
-        contenders.store.get_many(batch()).expect("the store can be read")
+    let reading = contenders.lmdb.begin_ro_txn().expect("there is a slot for a reader");
+    let table = contenders.lmdb_table();
+    let in_lmdb = &|key: &Key| reading.get(table, key.as_bytes());
+    let mut contest = Contest::default();
+    for (name, store) in stores {
+        let mut batch = around(&batches);
+        contest.add(name, move || store.get_many(batch()).expect("the store can be read"));
+    }
+    let mut batch = around(&batches);
+    contest.add(MAP, move || -> Vec<&[u8]> {
+        batch().iter().filter_map(|&key| contenders.map.get(key)).collect()
     });
-    let mut batch = next();
-    group.bench(REFERENCE, || find_many(&mut unindexed, batch()));
-    let mut batch = next();
-    group.bench("kept, prepared, primary key", || find_many(&mut indexed, batch()));
-    let mut batch = next();
-    group.bench("hash map", || -> Vec<&[u8]> {
-        batch().iter().map(|&key| contenders.map[&number(key)].as_slice()).collect()
+    let mut batch = around(&batches);
+    contest.add(LMDB, move || -> Vec<u8> {
+        batch().iter().filter_map(|key| Some(in_lmdb(key).ok()?[0])).collect()
     });
-    group.finish()
+    let mut batch = around(&batches);
+    contest.add(DUCKDB, move || find_many(&mut unindexed, batch()));
+    let mut batch = around(&batches);
+    contest.add(ONE_BY_ONE, move || -> Vec<_> {
+        batch().iter().map(|&key| find_one(&mut point, key)).collect()
+    });
+    let times = contest.run(arguments, ROUNDS, TURN);
+    let mut lines = titled("158 keys: ns a call", times.lines(1, STORE));
+    let micros = times.of(STORE).map(|seconds| seconds * 1e6);
+    lines.extend(figure::line("store, µs", micros, Target::AtMost(10.0)));
+    let ratio = times.ratio(ONE_BY_ONE, STORE_SQL);
+    let named = "DuckDB, prepared, one by one : store, by SQL";
+    lines.extend(figure::line(named, ratio, Target::AtLeast(10.0)));
+    lines
+}
+
+fn titled(title: &str, lines: Vec<String>) -> Vec<String> {
+    let head = format!("\n{title:<46} {:>13} {:>13} {:>11}", "median", "best", ": store");
+    [head].into_iter().chain(lines).collect()
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let arguments = Arguments::of_process();
     let folder =
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target can be written");
     let artefacts = workload::artefacts();
     let keys: Vec<Key> = artefacts.iter().map(Artefact::key).collect();
+    let drawn: Vec<Key> = workload::zipf(keys.len()).take(DRAWS).map(|item| keys[item]).collect();
     let contenders = Contenders::fill(folder.path(), &artefacts).expect("new files can be filled");
 
-    let mut lines = one_key(&mut criterion, &contenders, &keys);
-    lines.extend(many_keys(&mut criterion, &contenders, &keys));
-    criterion.final_summary();
-    println!(
-        "{ARTEFACTS} artefacts; the last column is the ratio to `{REFERENCE}`, warm-up included"
-    );
-    println!(
-        "the store takes a lease for each call and leaves the file free between calls; a kept connection does not"
-    );
+    println!("{ARTEFACTS} artefacts of {} bytes", workload::PAYLOAD_BYTES);
+    let mut lines = Vec::new();
+    if arguments.selects("cache_hit/one key") {
+        lines.extend(one_key(&arguments, &contenders, &drawn));
+        lines.extend(two_threads(&arguments, &contenders, &drawn));
+    }
+    if arguments.selects("cache_hit/158 keys") {
+        lines.extend(many_keys(&arguments, &contenders, &keys));
+    }
+    if arguments.selects("cache_hit/beside a publisher") {
+        lines.extend(beside_a_publisher(&arguments, &contenders, &drawn));
+    }
     println!("{}", lines.join("\n"));
 }

@@ -34,8 +34,10 @@
 //! who have changed one thing and watch the machine.
 
 pub mod arguments;
+pub mod contest;
 pub mod crew;
 pub mod figure;
+pub mod generation;
 pub mod latencies;
 pub mod peer;
 pub mod policy;
