@@ -280,7 +280,11 @@ fn two_threads(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) ->
 }
 
 /// One thread looks up without pause while another store, with a mirror of its own, publishes ten times a second.
-fn beside_a_publisher(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec<String> {
+fn beside_a_publisher(
+    arguments: &Arguments,
+    contenders: &Contenders,
+    drawn: &[Key],
+) -> Vec<String> {
     let other = FeatureStore::open(&contenders.manager, contenders.store.path());
     let (other, store) = (other.expect("it is a store"), &contenders.store);
     let specs: Vec<FeatureSpec> = (0..arguments.count(40))

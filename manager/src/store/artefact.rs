@@ -111,15 +111,17 @@ impl Codec {
 pub struct Artefact {
     key: Key,
     entry: Arc<Entry>,
-    reading: Arc<Reading>,
+    /// Of a file that has to stay.
+    _reading: Option<Arc<Reading>>,
     /// What was read and verified already.
     loaded: Option<Arc<[u8]>>,
 }
 
 impl Artefact {
     /// Of an entry that is ready.
-    pub(crate) fn new(key: Key, entry: Arc<Entry>, reading: Arc<Reading>) -> Self {
-        Self { key, entry, reading, loaded: None }
+    pub(crate) fn new(key: Key, entry: Arc<Entry>, reading: &Arc<Reading>) -> Self {
+        let reading = entry.has_file().then(|| Arc::clone(reading));
+        Self { key, entry, _reading: reading, loaded: None }
     }
 
     /// The key it was found under.
@@ -200,7 +202,7 @@ impl Artefact {
     pub fn path(&self) -> Option<PathBuf> {
         match &self.entry.known {
             Known::Ready { content, inline: None, .. } => {
-                Some(self.reading.folder().object(*content))
+                Some(self.entry.folder().object(*content))
             }
             _ => None,
         }
@@ -223,7 +225,7 @@ impl Artefact {
     }
 
     fn read(&self, content: Content, bytes: u64) -> Result<Vec<u8>, Error> {
-        let folder = self.reading.folder();
+        let folder = self.entry.folder();
         match folder.read(content, bytes) {
             Ok(bytes) => Ok(bytes),
             Err(ReadError::Missing) => Err(self.damaged("its file is missing".into(), None)),
@@ -245,7 +247,7 @@ impl Artefact {
     }
 
     fn error(&self, problem: String, evidence: Option<PathBuf>) -> Error {
-        let path: &Path = self.reading.folder().database();
+        let path: &Path = self.entry.folder().database();
         Error::Artefact { path: path.into(), key: self.key.to_string(), problem, evidence }
     }
 }

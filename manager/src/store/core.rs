@@ -82,7 +82,7 @@ impl Core {
         gate: Option<GateFile>,
     ) -> Self {
         let folder = Folder::of(&path);
-        let mirror = Mirror::new(Arc::new(Reading::new(folder.clone(), None)));
+        let mirror = Mirror::new(folder.clone());
         if options.mirror_bytes_max == 0 {
             mirror.give_up();
         }
@@ -158,7 +158,7 @@ impl Core {
                 None
             }
         };
-        Arc::new(Reading::new(self.folder.clone(), pin))
+        Arc::new(Reading::new(pin))
     }
 
     /// Brings a snapshot up to date with what is read, and makes it the one that counts.

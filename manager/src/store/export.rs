@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -59,7 +58,7 @@ impl FeatureStore {
                 report.negative += 1;
                 continue;
             }
-            match Artefact::new(key, entry, Arc::clone(&reading)).bytes() {
+            match Artefact::new(key, entry, &reading).bytes() {
                 Ok(bytes) => {
                     let file = artefacts.join(key.to_string());
                     fs::write(&file, &bytes).map_err(io(&file))?;

@@ -268,7 +268,7 @@ pub(crate) fn answer(
         Known::Ready { .. } if entry.is_damaged() => Lookup::Miss,
         Known::Ready { .. } => {
             entry.count_hit(last_seq);
-            Lookup::Hit(Artefact::new(key, Arc::clone(entry), Arc::clone(reading)))
+            Lookup::Hit(Artefact::new(key, Arc::clone(entry), reading))
         }
         Known::Absent { reason, retry_at_ms } => {
             if !core::stands(entry.created_ms, *retry_at_ms, clock::unix_ms()) {

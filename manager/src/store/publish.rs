@@ -360,8 +360,8 @@ fn of_record(core: &Core, record: Record, file: Option<Vec<u8>>) -> Lookup {
         return Lookup::Absent(Absent { reason, retry_at_unix_ms: retry_at_ms });
     }
     let entry = Arc::new(manifest::entry_of(&record, 0, core.mirror.totals()));
-    let reading = Arc::clone(core.mirror.current().reading());
-    Lookup::Hit(Artefact::new(record.key, entry, reading).with_bytes(file))
+    let current = core.mirror.current();
+    Lookup::Hit(Artefact::new(record.key, entry, current.reading()).with_bytes(file))
 }
 
 /// What evaluators have left of that key.

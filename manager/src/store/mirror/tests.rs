@@ -23,7 +23,7 @@ fn empty() -> Snapshot {
 
 #[test]
 fn a_change_is_in_the_next_snapshot_and_not_in_the_one_before() {
-    let totals = Arc::default();
+    let totals = Totals::of_nothing();
     let before = empty();
     let added = vec![(key(1), entry(1, "one", &totals))];
     let after = before.with(5, 1, Changes { added, ..Changes::default() }, Reading::of_nothing());
@@ -37,7 +37,7 @@ fn a_change_is_in_the_next_snapshot_and_not_in_the_one_before() {
 
 #[test]
 fn what_was_dropped_before_it_was_put_in_again_is_there() {
-    let totals = Arc::default();
+    let totals = Totals::of_nothing();
     let changes =
         Changes { dropped: vec![(key(1), 2)], added: vec![(key(1), entry(3, "new", &totals))] };
     let snapshot = empty().with(5, 3, changes, Reading::of_nothing());
@@ -49,7 +49,7 @@ fn what_was_dropped_before_it_was_put_in_again_is_there() {
 
 #[test]
 fn an_older_snapshot_does_not_replace_a_newer_one() {
-    let mirror = Mirror::new(Reading::of_nothing());
+    let mirror = Mirror::new(Folder::of(std::path::Path::new("nowhere")));
     for generation in [5, 9, 7] {
         let next = empty().with(generation, 0, Changes::default(), Reading::of_nothing());
         mirror.replace(&Arc::new(next));
@@ -59,7 +59,7 @@ fn an_older_snapshot_does_not_replace_a_newer_one() {
 
 #[test]
 fn hits_are_counted_also_of_entries_that_are_gone() {
-    let mirror = Mirror::new(Reading::of_nothing());
+    let mirror = Mirror::new(Folder::of(std::path::Path::new("nowhere")));
     let added =
         vec![(key(1), entry(1, "four", mirror.totals())), (key(2), entry(2, "x", mirror.totals()))];
     let full = empty().with(1, 2, Changes { added, ..Changes::default() }, Reading::of_nothing());
@@ -98,7 +98,7 @@ proptest! {
     /// Against a map that is simply changed, over merges and all.
     #[test]
     fn a_mirror_that_follows_the_changes_is_the_manifest(batches in steps()) {
-        let totals: Arc<Totals> = Arc::default();
+        let totals = Totals::of_nothing();
         let mut snapshot = empty();
         let mut manifest: BTreeMap<u8, (u64, String)> = BTreeMap::new();
         let mut seq = 0;
