@@ -111,17 +111,32 @@ impl Codec {
 pub struct Artefact {
     key: Key,
     entry: Arc<Entry>,
-    /// Of a file that has to stay.
-    _reading: Option<Arc<Reading>>,
+    /// `None` of one that is inline. A hit on such a one copies four words, and that is part of its speed.
+    in_file: Option<Box<InFile>>,
+}
+
+/// What an artefact needs that is in a file.
+#[derive(Clone)]
+struct InFile {
+    /// Keeps the file there.
+    _reading: Arc<Reading>,
     /// What was read and verified already.
     loaded: Option<Arc<[u8]>>,
 }
 
+impl InFile {
+    #[cold] // beside reading a file
+    fn new(reading: &Arc<Reading>) -> Box<Self> {
+        Box::new(Self { _reading: Arc::clone(reading), loaded: None })
+    }
+}
+
 impl Artefact {
     /// Of an entry that is ready.
+    #[inline]
     pub(crate) fn new(key: Key, entry: Arc<Entry>, reading: &Arc<Reading>) -> Self {
-        let reading = entry.has_file().then(|| Arc::clone(reading));
-        Self { key, entry, _reading: reading, loaded: None }
+        let in_file = if entry.has_file() { Some(InFile::new(reading)) } else { None };
+        Self { key, entry, in_file }
     }
 
     /// The key it was found under.
@@ -135,15 +150,24 @@ impl Artefact {
     ///
     /// [`Error::Artefact`] if they are not what was published: the damaged file is kept as evidence, and the key is a
     /// miss from then on, until it is published again. [`Error::Io`] if the file cannot be read.
+    #[inline]
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
-        if let Some(loaded) = &self.loaded {
+        match &self.entry.known {
+            Known::Ready { inline: Some(inline), .. } if inline.is_sound => {
+                Ok(Cow::Borrowed(&inline.bytes))
+            }
+            _ => self.bytes_of_file(),
+        }
+    }
+
+    fn bytes_of_file(&self) -> Result<Cow<'_, [u8]>, Error> {
+        if let Some(InFile { loaded: Some(loaded), .. }) = self.in_file.as_deref() {
             return Ok(Cow::Borrowed(loaded));
         }
         let Known::Ready { content, bytes, inline, .. } = &self.entry.known else {
             unreachable!("an artefact is of an entry that is ready")
         };
         match inline {
-            Some(inline) if inline.is_sound => Ok(Cow::Borrowed(&inline.bytes)),
             Some(_) => Err(self.damaged("its bytes do not match their checksum".into(), None)),
             None => self.read(*content, *bytes).map(Cow::Owned),
         }
@@ -209,18 +233,19 @@ impl Artefact {
     }
 
     /// The same with its bytes at hand.
-    pub(crate) fn loaded(mut self) -> Result<Self, Error> {
-        if self.path().is_some() {
-            self.loaded = Some(self.bytes()?.into_owned().into());
-        } else {
-            self.bytes()?;
-        }
-        Ok(self)
+    pub(crate) fn loaded(self) -> Result<Self, Error> {
+        let loaded = match self.bytes()? {
+            Cow::Owned(bytes) => Some(bytes),
+            Cow::Borrowed(_) => None,
+        };
+        Ok(if loaded.is_some() { self.with_bytes(loaded) } else { self })
     }
 
     /// The same with these bytes, which it was just made from.
     pub(crate) fn with_bytes(mut self, bytes: Option<Vec<u8>>) -> Self {
-        self.loaded = bytes.map(Into::into);
+        if let (Some(in_file), Some(bytes)) = (&mut self.in_file, bytes) {
+            in_file.loaded = Some(bytes.into());
+        }
         self
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::artefact::Lookup;
+use super::artefact::{Artefact, Lookup};
 use super::commits::{Commits, Published};
 use super::files::Folder;
 use super::flights::Flights;
@@ -102,12 +102,26 @@ impl Core {
         }
     }
 
+    /// The artefact of a key, if the mirror is current and has it.
+    #[inline]
+    pub(crate) fn hit(&self, key: Key) -> Option<Artefact> {
+        let current = self.mirror.current();
+        let entry = current.find(key).filter(|entry| entry.is_ready())?;
+        if !self.is_current(&current) {
+            return None;
+        }
+        entry.count_hit(current.seq());
+        Some(Artefact::new(key, Arc::clone(entry), current.reading()))
+    }
+
     /// The generation as of now: one load from memory.
+    #[inline]
     pub(crate) fn generation(&self) -> Option<u64> {
         self.gate.as_ref().map(|gate| gate.page().count())
     }
 
     /// Whether a snapshot has everything that anybody was told of.
+    #[inline]
     pub(crate) fn is_current(&self, snapshot: &Snapshot) -> bool {
         snapshot.is_loaded() && self.generation() == Some(snapshot.generation())
     }

@@ -99,18 +99,12 @@ impl FeatureStore {
     /// # Errors
     ///
     /// Those of [`Manager::read`], if the database has to be asked; [`Error::Spooled`].
+    #[inline]
     pub fn get(&self, key: Key) -> Result<Lookup, Error> {
-        let current = self.core.mirror.current();
-        if self.core.is_current(&current)
-            && let Some(entry) = current.find(key)
-        {
-            let lookup = answer(key, entry, current.reading(), current.seq());
-            if !lookup.is_miss() {
-                return Ok(lookup);
-            }
+        match self.core.hit(key) {
+            Some(artefact) => Ok(Lookup::Hit(artefact)),
+            None => self.get_otherwise(key),
         }
-        drop(current);
-        Ok(self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss))
     }
 
     /// Looks many keys up in one snapshot. The answers are in the order of the keys.
@@ -227,6 +221,21 @@ impl FeatureStore {
     /// The manager it works through.
     pub fn manager(&self) -> &Manager {
         &self.core.manager
+    }
+
+    /// What is no artefact in the mirror.
+    fn get_otherwise(&self, key: Key) -> Result<Lookup, Error> {
+        let current = self.core.mirror.current();
+        if self.core.is_current(&current)
+            && let Some(entry) = current.find(key)
+        {
+            let lookup = answer(key, entry, current.reading(), current.seq());
+            if !lookup.is_miss() {
+                return Ok(lookup);
+            }
+        }
+        drop(current);
+        Ok(self.get_many(&[key])?.pop().unwrap_or(Lookup::Miss))
     }
 
     fn get_many_by_sql(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {

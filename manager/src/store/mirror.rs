@@ -112,6 +112,7 @@ impl Entry {
     }
 
     /// Notes that it was found.
+    #[inline]
     pub(crate) fn count_hit(&self, last_seq: u64) {
         self.hits.fetch_add(1, Ordering::Relaxed);
         self.used.store(last_seq, Ordering::Relaxed);
@@ -121,7 +122,14 @@ impl Entry {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether there is an artefact, and it is whole as far as anybody knows.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.known, Known::Ready { .. }) && !self.is_damaged()
+    }
+
     /// Whether its bytes are in a file.
+    #[inline]
     pub(crate) fn has_file(&self) -> bool {
         matches!(self.known, Known::Ready { inline: None, .. })
     }
@@ -141,6 +149,7 @@ impl Entry {
         self.is_damaged.store(false, Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Acquire)
     }
@@ -253,6 +262,7 @@ impl Snapshot {
         }
     }
 
+    #[inline]
     pub(crate) fn find(&self, key: Key) -> Option<&Arc<Entry>> {
         if !self.recent.is_empty()
             && let Some(found) = self.recent.get(&key)
@@ -307,11 +317,13 @@ impl Snapshot {
         Self { base: Arc::new(base), recent: Table::default(), ..self }
     }
 
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Whether anything was ever read into it.
+    #[inline]
     pub(crate) fn is_loaded(&self) -> bool {
         self.generation != NEVER
     }
@@ -330,6 +342,7 @@ impl Snapshot {
         self.stored
     }
 
+    #[inline]
     pub(crate) fn reading(&self) -> &Arc<Reading> {
         &self.reading
     }
@@ -363,6 +376,7 @@ impl Mirror {
         }
     }
 
+    #[inline]
     pub(crate) fn current(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
     }
