@@ -133,7 +133,12 @@ fn negative() -> Fill {
 }
 
 /// A row of an artefact of that key, as the store writes it.
-fn append(appender: &mut Appender<'_>, seq: u64, key: [u8; 16], bytes: &[u8]) -> duckdb::Result<()> {
+fn append(
+    appender: &mut Appender<'_>,
+    seq: u64,
+    key: [u8; 16],
+    bytes: &[u8],
+) -> duckdb::Result<()> {
     let (none, no_number): (Option<&str>, Option<u64>) = (None, None);
     let content = key.as_slice();
     appender.append_row(params![
@@ -229,8 +234,10 @@ fn batches(arguments: &Arguments, folder: &Path) -> Vec<String> {
     contest.add_timed(RAW, move |calls| many(calls, |_| append_to_file(&mut file, BATCH)));
     let times = contest.run(arguments, ROUNDS, TURN);
     let names = [(STORE, BATCH), (NEGATIVE, BATCH), (APPENDER, BATCH), (RAW, BATCH)];
-    let mut lines =
-        titled("commits of 158 rows; the last column is the rate : appender's", rates(&times, &names, APPENDER));
+    let mut lines = titled(
+        "commits of 158 rows; the last column is the rate : appender's",
+        rates(&times, &names, APPENDER),
+    );
     for name in [STORE, NEGATIVE] {
         let rate = times.of(name).map(|seconds| BATCH as f64 / seconds);
         lines.extend(figure::line(&format!("{name}, rows/s"), rate, Target::AtLeast(100_000.0)));
@@ -308,7 +315,12 @@ fn compute(store: &FeatureStore, bytes: usize) -> Duration {
 }
 
 fn cold(arguments: &Arguments, folder: &Path) -> Vec<String> {
-    let names = ["get_or_compute, inline", "DuckDB insert", "get_or_compute, in a file", "file and DuckDB insert"];
+    let names = [
+        "get_or_compute, inline",
+        "DuckDB insert",
+        "get_or_compute, in a file",
+        "file and DuckDB insert",
+    ];
     let (inline, in_file) = (store(folder, "cold.duckdb"), store(folder, "cold files.duckdb"));
     let (plain, with_file) = (kept(folder, "insert.duckdb"), kept(folder, "file.duckdb"));
     let objects = folder.join("objects of the floor");
@@ -357,7 +369,8 @@ fn first_look_up(folder: &Path, name: &str, count: usize) -> Vec<String> {
     assert!(opened.get(wanted).expect("it can be read").is_miss());
     let taken = begin.elapsed();
     let memory = (TAKEN.load(Ordering::Relaxed) - before) as f64 / count as f64;
-    let MirrorState::Mirrored { keys, bytes } = opened.stats().expect("it can be read").mirror else {
+    let MirrorState::Mirrored { keys, bytes } = opened.stats().expect("it can be read").mirror
+    else {
         panic!("it fits")
     };
     assert_eq!(keys as usize, count);

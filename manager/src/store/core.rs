@@ -287,6 +287,8 @@ impl Core {
         if self.mirror.is_over_budget() || self.gate.is_none() {
             return Ok(None);
         }
+        // Also of what somebody has committed who was killed before he could count: this process counted when it took the
+        // file to write.
         if self.is_current(&current) {
             return Ok(Some(current));
         }

@@ -239,7 +239,7 @@ impl FeatureStore {
     }
 
     fn get_many_by_sql(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
-        let reading = self.core.pinned_now();
+        let reading = self.core.pinned_now(); // before anything is read
         let lease = self.core.manager.read(&self.core.path)?;
         let found = manifest::find(&*lease, keys, self.core.mirror.totals())?;
         drop(lease);
@@ -259,8 +259,10 @@ impl FeatureStore {
         if found.iter().all(|lookup| !lookup.is_miss()) || publish::spool_is_empty(&self.core)? {
             return Ok(());
         }
+        // Before anything is read: it may go into the manifest meanwhile, and out of that again.
+        let reading = self.core.pinned_now();
         for (key, found) in keys.iter().zip(found).filter(|(_, found)| found.is_miss()) {
-            *found = publish::spooled(&self.core, *key)?.unwrap_or(Lookup::Miss);
+            *found = publish::spooled(&self.core, *key, &reading)?.unwrap_or(Lookup::Miss);
         }
         Ok(())
     }
@@ -274,7 +276,7 @@ pub(crate) fn answer(
     last_seq: u64,
 ) -> Lookup {
     match &entry.known {
-        Known::Ready { .. } if entry.is_damaged() => Lookup::Miss,
+        Known::Ready { .. } if entry.is_damaged() && !is_mended(entry) => Lookup::Miss,
         Known::Ready { .. } => {
             entry.count_hit(last_seq);
             Lookup::Hit(Artefact::new(key, Arc::clone(entry), reading))
@@ -287,6 +289,17 @@ pub(crate) fn answer(
             Lookup::Absent(Absent { reason: reason.to_string(), retry_at_unix_ms: *retry_at_ms })
         }
     }
+}
+
+/// Whether a file that was found damaged or missing is there again: another process may have published it anew, which
+/// changes no row.
+fn is_mended(entry: &Entry) -> bool {
+    let Known::Ready { content, bytes, inline: None, .. } = &entry.known else { return false };
+    let is_mended = entry.folder().read(*content, *bytes).is_ok();
+    if is_mended {
+        entry.acquit();
+    }
+    is_mended
 }
 
 /// Makes the database that is there a store of this version, if it is empty or one of an older version.

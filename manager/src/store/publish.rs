@@ -26,6 +26,7 @@ use super::flights::{Landing, Pilot, Role};
 use super::key::Key;
 use super::locks::{ContentHold, Flight, LockError};
 use super::manifest;
+use super::reading::Reading;
 use super::record::{Outcome, Record};
 use super::spec::FeatureSpec;
 use super::spool::{Spool, SpoolError};
@@ -341,7 +342,7 @@ fn put(
         Err(error) => return Err(error),
     }
     let [ready] = ready;
-    Ok(of_record(core, ready.record, ready.file))
+    Ok(of_record(core, ready.record, ready.file, core.mirror.current().reading()))
 }
 
 fn leave_for_training(core: &Core, key: Key, record: &Record) {
@@ -355,28 +356,23 @@ fn leave_for_training(core: &Core, key: Key, record: &Record) {
 }
 
 /// What a record says to somebody who looks it up.
-fn of_record(core: &Core, record: Record, file: Option<Vec<u8>>) -> Lookup {
+fn of_record(core: &Core, record: Record, file: Option<Vec<u8>>, reading: &Arc<Reading>) -> Lookup {
     if let Outcome::Absent { reason, retry_at_ms } = record.outcome {
         return Lookup::Absent(Absent { reason, retry_at_unix_ms: retry_at_ms });
     }
     let entry = Arc::new(manifest::entry_of(&record, 0, core.mirror.totals()));
-    let current = core.mirror.current();
-    Lookup::Hit(Artefact::new(record.key, entry, current.reading()).with_bytes(file))
+    Lookup::Hit(Artefact::new(record.key, entry, reading).with_bytes(file))
 }
 
 /// What evaluators have left of that key.
-pub(crate) fn spooled(core: &Core, key: Key) -> Result<Option<Lookup>, Error> {
+pub(crate) fn spooled(
+    core: &Core,
+    key: Key,
+    reading: &Arc<Reading>,
+) -> Result<Option<Lookup>, Error> {
     let record: Option<Record> =
         Spool::of(&core.folder).get(key.as_bytes()).map_err(spool_error)?;
-    match record.map(|record| of_record(core, record, None)) {
-        // No generation protects its file, so it is read now.
-        Some(Lookup::Hit(artefact)) => match artefact.loaded() {
-            Ok(artefact) => Ok(Some(Lookup::Hit(artefact))),
-            Err(Error::Artefact { .. }) => Ok(None),
-            Err(error) => Err(error),
-        },
-        other => Ok(other),
-    }
+    Ok(record.map(|record| of_record(core, record, None, reading)))
 }
 
 /// Whether evaluators have left nothing. One look at a folder.
@@ -404,6 +400,10 @@ impl FeatureStore {
         let core = &*self.core;
         let mut folded = Published::default();
         let spool = Spool::of(&core.folder);
+        if spool_is_empty(core)? {
+            return Ok(folded);
+        }
+        let _alone = fold_alone(core)?;
         for keys in spool.list().map_err(|error| core.folder_error(error))?.chunks(1000) {
             let mut records: Vec<Record> = Vec::new();
             for key in keys {
@@ -423,6 +423,25 @@ impl FeatureStore {
         }
         Ok(folded)
     }
+}
+
+/// What nobody else folds under. Whoever read the spool before another one has emptied it would put an artefact back that
+/// was taken out after that, and whose file may be gone.
+fn fold_alone(core: &Core) -> Result<Flight, Error> {
+    let begun = clock::now();
+    let label = &core.manager.config().label;
+    Flight::take(&core.folder, b"flockgate folds!", label, &core.patience()).map_err(|error| {
+        match error {
+            LockError::Unusable { path, source } => Error::Io { action: "lock", path, source },
+            LockError::Expired(holders) => Error::TimedOut {
+                path: core.path.clone(),
+                wanted: Wanted::Lease(AccessMode::ReadWrite),
+                waited: clock::since(begun),
+                holders,
+                here: Vec::new(),
+            },
+        }
+    })
 }
 
 /// Tells everybody who waits for a computation that it has failed.

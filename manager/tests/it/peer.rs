@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -88,6 +88,11 @@ impl Peer {
         matches!(self.lines.recv_timeout(A_WHILE), Err(mpsc::RecvTimeoutError::Timeout))
     }
 
+    /// Whether it has printed nothing until now. A line that it has printed is passed over.
+    pub(crate) fn has_said_nothing(&self) -> bool {
+        self.lines.try_recv().is_err()
+    }
+
     /// Waits until its main thread sleeps in the kernel for a file lock.
     pub(crate) fn sleeps_for_a_lock(&self) {
         sleeps_for_a_lock(self.pid(), self.pid());
@@ -95,9 +100,27 @@ impl Peer {
 
     /// Gives it an order and returns its answer.
     pub(crate) fn tell(&mut self, order: &str) -> String {
+        self.order(order);
+        self.line()
+    }
+
+    /// Gives it an order whose answer is heard later.
+    pub(crate) fn order(&mut self, order: &str) {
         let input = self.input.as_mut().expect("its input is open until it is released");
         writeln!(input, "{order}").unwrap_or_else(|error| panic!("{}: {error}", self.role));
-        self.line()
+    }
+
+    /// Waits until it has ended, by itself or killed, and returns how, and what it printed until then.
+    pub(crate) fn ends(mut self) -> (Vec<String>, ExitStatus) {
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(LONG) {
+                Ok(line) => lines.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(error) => panic!("{}: not at its end after {LONG:?}: {error}", self.role),
+            }
+        }
+        (lines, self.child.wait().unwrap())
     }
 
     /// Commits rows and returns when they are acknowledged.

@@ -1,8 +1,14 @@
 //! The feature store: what one process publishes, every process finds, unchanged and never stale.
 
+mod hazards;
+mod killed;
 mod look_up;
+mod peers;
+mod processes;
+mod storms;
 mod upkeep;
 mod versions;
+mod walks;
 
 use std::path::Path;
 use std::time::Duration;

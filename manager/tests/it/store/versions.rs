@@ -44,6 +44,42 @@ fn a_store_of_version_1_is_migrated_and_its_artefacts_are_found() {
 }
 
 #[test]
+fn two_processes_that_open_a_store_of_version_1_at_once_both_find_all_of_it() {
+    for _ in 0..3 {
+        let site = Site::empty();
+        unpack("store.v1.duckdb.gz", &site.database());
+        let mut peers = super::peers::open_many(2, &site.database(), &[]);
+        for peer in &mut peers {
+            assert_eq!(peer.tell("verify"), "sound 5");
+            assert_eq!(peer.tell("get none"), "miss");
+        }
+        assert_eq!(peers[0].tell("publish IBM 60"), "ok 1 0");
+        assert_eq!(peers[1].tell("get IBM"), "hit 60 IBM");
+    }
+}
+
+#[test]
+fn a_migration_that_is_killed_at_any_moment_is_done_by_the_next_process() {
+    let mut killed = 0;
+    for moment in 0..12 {
+        let site = Site::empty();
+        unpack("store.v1.duckdb.gz", &site.database());
+        let doomed = Peer::run(&mut super::peers::command("-", &site.database(), &[]));
+        std::thread::sleep(std::time::Duration::from_millis(4 * moment));
+        killed += u32::from(doomed.has_said_nothing());
+        doomed.kill();
+        let manager = manager();
+        let migrated = store(&manager, &site);
+        for (entity, byte, length) in [("AAPL", 0, 100), ("IBM", 1, 101), ("FB", 4, 6000)] {
+            is_hit(&migrated.get(old_key(entity)).unwrap(), &vec![byte; length]);
+        }
+        let report = migrated.verify(manager::Depth::Deep).unwrap();
+        assert!(report.is_sound() && report.artefacts == 5, "{report:?}");
+    }
+    assert!(killed > 0, "some of them were killed before they were done");
+}
+
+#[test]
 fn a_store_is_not_migrated_while_somebody_evaluates() {
     let site = Site::empty();
     unpack("store.v1.duckdb.gz", &site.database());
