@@ -278,9 +278,20 @@ fn clearance(core: &Core, key: Key) -> Result<Option<Clearance>, Error> {
         return Ok(Some(Clearance { _flight: None, waited_since: None }));
     }
     let label = &core.manager.config().label;
-    let flight = Flight::try_take(&core.folder, key.as_bytes(), label);
-    let flight = flight.map_err(|source| lock_error(core, source))?;
-    Ok(flight.map(|flight| Clearance { _flight: Some(flight), waited_since: None }))
+    match Flight::try_take(&core.folder, key.as_bytes(), label) {
+        Ok(flight) => {
+            Ok(flight.map(|flight| Clearance { _flight: Some(flight), waited_since: None }))
+        }
+        Err(error) if is_forbidden(&error) => {
+            Ok(Some(Clearance { _flight: None, waited_since: None }))
+        }
+        Err(error) => Err(lock_error(core, error)),
+    }
+}
+
+/// Whether this process may not write here, and nothing else is wrong.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn wait_for_clearance(core: &Core, key: Key, patience: &Patience) -> Result<Clearance, Error> {

@@ -247,6 +247,9 @@ fn wrong(kill: Kill, site: &Site, answers: &[String]) -> Vec<String> {
     if !report.is_sound() && kill.scenario.before != Before::Damage {
         wrong.push(format!("{report:?}"));
     }
+    if kill.scenario.before == Before::Damage {
+        state(&here); // who looks first finds the damage; after that it is missing
+    }
     let before_gc = state(&here);
     for (order, answer) in kill.scenario.orders.iter().zip(answers) {
         wrong.extend(broken_promise(order, answer, &before_gc));
