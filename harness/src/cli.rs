@@ -28,6 +28,8 @@ macro_rules! data {
     ($($text:tt)*) => {{ let _ = writeln!(io::stdout(), $($text)*); }};
 }
 
+mod store;
+
 /// Runs training and evaluation pipelines against real DuckDB files, and judges what happened.
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, args_conflicts_with_subcommands = true)]
@@ -55,6 +57,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    Store(store::StoreArgs),
     /// List scenarios and suites.
     List,
     /// Print the JSON Schema of report.json.
@@ -115,6 +118,10 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(run_args)) => run(&run_args),
         Some(Verb::Check { history }) => judge(&history),
         Some(Verb::Status { database, json }) => status(&database, json),
+        Some(Verb::Store(args)) => {
+            log(0);
+            store::run(&args)
+        }
         Some(Verb::List) => list(),
         Some(Verb::Schema) => {
             data!("{:#}", reports::schema());

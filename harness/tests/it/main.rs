@@ -11,5 +11,6 @@ mod kills;
 mod readme;
 mod smoke;
 mod status;
+mod store;
 mod support;
 mod tidy;

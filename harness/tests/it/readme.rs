@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 10] = [
+const TESTED: [(&str, &str, &str); 11] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -30,6 +30,11 @@ const TESTED: [(&str, &str, &str); 10] = [
         "cargo run --release -- status FILE",
         "harness/tests/it/status.rs",
         "a_writer_is_named_with_pid_label_and_time_until_it_has_gone",
+    ),
+    (
+        "cargo run --release -- store verify FILE",
+        "harness/tests/it/store.rs",
+        "a_sound_store_is_verified_with_0",
     ),
     (
         "cargo run --release -- list",

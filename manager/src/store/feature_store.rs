@@ -13,6 +13,7 @@ use super::mirror::{Entry, Known};
 use super::options::StoreOptions;
 use super::publish::{self, Publication};
 use super::reading::Reading;
+use super::rows;
 use super::schema::{self, Found};
 use super::spec::FeatureSpec;
 use crate::error::Error;
@@ -82,8 +83,29 @@ impl FeatureStore {
         let created = manager.create(path, fill)?;
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         if !created {
-            make_current(manager, &path)?;
+            make_current(manager, &path, true)?;
         }
+        Self::opened(manager, path, options)
+    }
+
+    /// [`open`](Self::open) for those who look after a store: one that is not there is not made, and neither is one out
+    /// of an empty database. One of an older version is migrated.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unusable`] if there is no database, or one that is no store; those of [`open`](Self::open).
+    pub fn open_existing(manager: &Manager, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let path = std::fs::canonicalize(path).map_err(|error| Error::Unusable {
+            path: path.into(),
+            class: crate::ErrorClass::Missing,
+            text: error.to_string(),
+        })?;
+        make_current(manager, &path, false)?;
+        Self::opened(manager, path, StoreOptions::default())
+    }
+
+    fn opened(manager: &Manager, path: PathBuf, options: StoreOptions) -> Result<Self, Error> {
         let gate = GateFile::open_existing(&path).map_err(|refusal| match refusal {
             Refusal::Unusable { gate, source } => Error::Gate { path: gate, source },
             Refusal::Expired(_) | Refusal::Evaluation(_) => {
@@ -208,6 +230,24 @@ impl FeatureStore {
         Ok(phase)
     }
 
+    /// The key of everything that a look-up finds now, be it in the manifest or left by evaluators: artefacts and
+    /// negative entries, each key once, in their order.
+    ///
+    /// Blocks for a read lease and a scan of the manifest.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Manager::read`]; [`Error::Io`] if the folder cannot be read.
+    pub fn keys(&self) -> Result<Vec<Key>, Error> {
+        // First what was left: a key that goes into the manifest meanwhile is then seen twice, and not missed.
+        let mut keys = publish::spooled_keys(&self.core)?;
+        let lease = self.core.manager.read(&self.core.path)?;
+        keys.extend(rows::stored(&*lease)?.into_iter().map(|row| row.key));
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(keys)
+    }
+
     /// Where the database is.
     pub fn path(&self) -> &Path {
         self.core.path()
@@ -302,14 +342,18 @@ fn is_mended(entry: &Entry) -> bool {
     is_mended
 }
 
-/// Makes the database that is there a store of this version, if it is empty or one of an older version.
-fn make_current(manager: &Manager, path: &Path) -> Result<(), Error> {
+/// Makes the database that is there a store of this version, if it is one of an older version or, where it `may_fill`
+/// it, empty.
+fn make_current(manager: &Manager, path: &Path, may_fill: bool) -> Result<(), Error> {
     let lease = manager.read(path)?;
     let tables: u64 = lease.query_row(schema::TABLES, [], |row| row.get(0))?;
     let found = if tables == 0 { None } else { Some(schema::look(&*lease)) };
     drop(lease);
     match found {
         // Somebody took a lease or entered a phase first, which creates an empty database.
+        None if !may_fill => {
+            Err(not_a_store(path, "it is an empty database, not a feature store".into()))
+        }
         None => manager.transaction(path, |tx| {
             if tx.query(schema::TABLES, [], |row| row.get::<_, u64>(0))? == [0] {
                 tx.execute_batch(schema::CREATE)?;

@@ -386,6 +386,12 @@ pub(crate) fn spooled(
     Ok(record.map(|record| of_record(core, record, None, reading)))
 }
 
+/// The keys of what evaluators have left.
+pub(crate) fn spooled_keys(core: &Core) -> Result<Vec<Key>, Error> {
+    let keys = Spool::of(&core.folder).list().map_err(|error| core.folder_error(error))?;
+    Ok(keys.into_iter().map(Key::from_bytes).collect())
+}
+
 /// Whether evaluators have left nothing. One look at a folder.
 pub(crate) fn spool_is_empty(core: &Core) -> Result<bool, Error> {
     Spool::of(&core.folder).is_empty().map_err(|error| core.folder_error(error))

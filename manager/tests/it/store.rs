@@ -86,3 +86,36 @@ fn a_database_that_is_no_store_is_refused_and_left_alone() {
         lease.query_row("SELECT count(*) FROM duckdb_tables()", [], |row| row.get(0)).unwrap();
     assert_eq!(tables, 1);
 }
+
+#[test]
+fn who_looks_after_a_store_makes_none() {
+    let site = Site::empty();
+    let manager = manager();
+    let open = || FeatureStore::open_existing(&manager, site.database()).map(drop);
+    assert!(open().unwrap_err().to_string().contains("check the path"));
+    assert!(!site.database().exists(), "none was made");
+    assert!(manager.create(site.database(), |_| -> Result<(), Error> { Ok(()) }).unwrap());
+    assert!(open().unwrap_err().to_string().contains("an empty database"));
+    drop(store(&manager, &site)); // which fills it
+    open().unwrap();
+}
+
+#[test]
+fn the_keys_are_those_of_artefacts_negative_entries_and_what_evaluators_have_left() {
+    let site = Site::empty();
+    let manager = manager();
+    let store = store_of_files(&manager, &site);
+    assert_eq!(store.keys().unwrap(), []);
+    publish(&store, "IBM", b"one");
+    let sap = spec("SAP");
+    let fill = absent("not listed", Duration::from_hours(1));
+    store.publish(vec![Publication { fill, ..Publication::new(&sap, vec![]) }]).unwrap();
+    let phase = store.evaluation_phase().unwrap();
+    store.get_or_compute(&spec("MSFT"), || bytes(b"left")).unwrap();
+    let mut expected = ["IBM", "SAP", "MSFT"].map(|entity| spec(entity).key());
+    expected.sort_unstable();
+    assert_eq!(store.keys().unwrap(), expected);
+    drop(phase);
+    assert_eq!(store.fold().unwrap().stored, 1);
+    assert_eq!(store.keys().unwrap(), expected);
+}

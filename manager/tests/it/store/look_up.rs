@@ -2,8 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use manager::duckdb::arrow::array::{Float64Array, RecordBatch};
 use manager::{
