@@ -126,8 +126,8 @@ struct InFile {
 
 impl InFile {
     #[cold] // beside reading a file
-    fn new(reading: &Arc<Reading>) -> Box<Self> {
-        Box::new(Self { _reading: Arc::clone(reading), loaded: None })
+    fn new(reading: &Arc<Reading>) -> Self {
+        Self { _reading: Arc::clone(reading), loaded: None }
     }
 }
 
@@ -135,7 +135,7 @@ impl Artefact {
     /// Of an entry that is ready.
     #[inline]
     pub(crate) fn new(key: Key, entry: Arc<Entry>, reading: &Arc<Reading>) -> Self {
-        let in_file = if entry.has_file() { Some(InFile::new(reading)) } else { None };
+        let in_file = if entry.has_file() { Some(Box::new(InFile::new(reading))) } else { None };
         Self { key, entry, in_file }
     }
 
