@@ -67,7 +67,7 @@ impl Commits {
         &self,
         records: Vec<Record>,
         patience: &Patience,
-        commit: impl Fn(&[Record]) -> Result<Vec<bool>, Error>,
+        commit: impl Fn(&[&Record]) -> Result<Vec<bool>, Error>,
     ) -> Option<Result<Published, Error>> {
         let mut queue = self.queue.lock();
         let ticket = queue.next_ticket;
@@ -80,6 +80,7 @@ impl Commits {
                 Some(Outcome::Failed(error)) => return Some(Err(error)),
                 Some(Outcome::Alone(records)) => {
                     drop(queue);
+                    let records: Vec<_> = records.iter().collect();
                     return Some(commit(&records).map(|are_new| count(&are_new)));
                 }
                 None => {}
@@ -105,7 +106,7 @@ impl Commits {
     fn lead(
         &self,
         queue: MutexGuard<'_, Queue>,
-        commit: &impl Fn(&[Record]) -> Result<Vec<bool>, Error>,
+        commit: &impl Fn(&[&Record]) -> Result<Vec<bool>, Error>,
     ) {
         let mut queue = self.gather(queue);
         let batch = take(&mut queue.waiting);
@@ -157,8 +158,8 @@ struct Led<'a> {
 }
 
 impl Led<'_> {
-    fn records(&self) -> Vec<Record> {
-        self.batch.iter().flat_map(|(_, records)| records).cloned().collect()
+    fn records(&self) -> Vec<&Record> {
+        self.batch.iter().flat_map(|(_, records)| records).collect()
     }
 
     /// Tells each publisher what became of what it had.
@@ -219,7 +220,7 @@ mod tests {
     fn from_threads(
         threads: u8,
         times: usize,
-        commit: impl Fn(&[Record]) -> Result<Vec<bool>, Error> + Sync,
+        commit: impl Fn(&[&Record]) -> Result<Vec<bool>, Error> + Sync,
     ) -> (usize, usize) {
         let (commits, failed, stored) =
             (Commits::default(), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -257,7 +258,7 @@ mod tests {
     fn one_bad_publication_fails_alone() {
         let (stored, failed) = from_threads(4, 20, |records| {
             thread::sleep(Duration::from_micros(200));
-            let is_bad = |record: &Record| record.key == Key::from_bytes([3; 16]);
+            let is_bad = |record: &&Record| record.key == Key::from_bytes([3; 16]);
             if records.iter().any(is_bad) { Err(failure()) } else { Ok(vec![true; records.len()]) }
         });
         assert_eq!((stored, failed), (60, 20));
@@ -267,7 +268,7 @@ mod tests {
     fn a_leader_that_panics_leaves_the_queue_to_the_others() {
         let commits = Commits::default();
         let panics = AtomicUsize::new(1);
-        let commit = |records: &[Record]| {
+        let commit = |records: &[&Record]| {
             thread::sleep(Duration::from_millis(5));
             assert_eq!(panics.swap(0, Ordering::SeqCst), 0, "planted");
             Ok(vec![true; records.len()])

@@ -300,7 +300,7 @@ impl Core {
         &self,
         tx: &Transaction<'_>,
         known: Option<&Snapshot>,
-        records: &[Record],
+        records: &[&Record],
         staged: &mut Staged,
     ) -> Result<(), Error> {
         let totals = self.mirror.totals();
@@ -312,7 +312,7 @@ impl Core {
             keys.iter().map(|key| found.get(key).cloned()).collect()
         };
         let (now, mut seen) = (clock::unix_ms(), HashSet::new());
-        let is_new = |(record, found): (&Record, &Option<Arc<Entry>>)| {
+        let is_new = |(record, found): (&&Record, &Option<Arc<Entry>>)| {
             found.as_ref().is_none_or(|entry| says_more(record, entry, now))
                 && seen.insert(record.key)
         };
@@ -329,7 +329,7 @@ impl Core {
             staged.changes.dropped = numbered(&gone, staged.seq + 1);
             staged.seq += gone.len() as u64;
         }
-        let rows: Vec<&Record> = new.iter().map(|index| &records[*index]).collect();
+        let rows: Vec<&Record> = new.iter().map(|index| records[*index]).collect();
         manifest::append(tx, staged.seq + 1, &rows)?;
         staged.changes.added = (staged.seq + 1..)
             .zip(&rows)

@@ -16,7 +16,7 @@ use super::eviction::Policy;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreOptions {
-    /// What the mirror may take in memory, about, in bytes: 160 an artefact, and those that are inline. A store that
+    /// What the mirror may take in memory, about, in bytes: 224 an artefact, and those that are inline. A store that
     /// needs more is asked by SQL, some thousand times slower, and says so ([`Stats::mirror`](crate::Stats::mirror)).
     /// Default: 256 MiB. 0: no mirror.
     pub mirror_bytes_max: u64,

@@ -3,6 +3,7 @@
 mod hazards;
 mod killed;
 mod look_up;
+mod no_system_call;
 mod peers;
 mod processes;
 mod storms;
