@@ -27,7 +27,7 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use benches::arguments::Arguments;
@@ -51,7 +51,7 @@ const MILLION: usize = 1_000_000;
 /// The system's allocator, and how much of it is taken.
 struct Counting;
 
-static TAKEN: AtomicI64 = AtomicI64::new(0);
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: all is left to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
@@ -72,8 +72,8 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// What an allocation of that size takes: glibc adds eight bytes and rounds up to sixteen.
-fn rounded(bytes: usize) -> i64 {
-    (bytes + 8).next_multiple_of(16).max(32) as i64
+fn rounded(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(16).max(32)
 }
 
 /// Keys that nobody has had yet.
@@ -82,7 +82,7 @@ fn fresh(count: usize) -> Vec<FeatureSpec> {
     let first = NEXT.fetch_add(count as u64, Ordering::Relaxed);
     let spec = |number: u64| {
         let feature = format!("feature_{:03}", number % BATCH as u64);
-        FeatureSpec::new(&feature, 1).entity(&format!("ticker_{number}")).range(0..21)
+        FeatureSpec::new(&feature, 1).entity(format!("ticker_{number}")).range(0..21)
     };
     (first..first + count as u64).map(spec).collect()
 }

@@ -1,7 +1,7 @@
 //! What the benches share.
 //!
 //! ```console
-//! $ cargo bench                               # all, under four minutes once built
+//! $ cargo bench                               # all, under five minutes once built
 //! $ cargo bench --bench retry_latency         # one of them
 //! $ cargo bench --bench cache_hit -- 158      # the part of it whose names contain `158`
 //! $ cargo bench -- --quick                    # all, in less time and less sure
@@ -13,7 +13,8 @@
 //! | `hand_over` | the wait for a file that another process keeps idle, and behind others who use it without pause |
 //! | `lease` | a lease taken and returned inside one process, when nobody else wants the file |
 //! | `retry_latency` | the time to get one durable row into a file while another process does the same without pause |
-//! | `cache_hit` | how many artefacts one thread finds per second in 10,000, one by one and 158 at a time |
+//! | `cache_hit` | what it takes to find one of 10,000 artefacts, or 158 at a time, also beside somebody who publishes |
+//! | `publish` | rows published durably per second, cold keys, verifying, and the first look-up with its memory |
 //!
 //! Each stands beside its alternatives in the same run, on the same machine and disk, and each ends with a table
 //! of its own: Criterion times whole samples and so has no tail, and it sets nothing in proportion. Criterion
@@ -21,7 +22,7 @@
 //!
 //! Inside: [`policy`] is how a process gets hold of a file, [`row`] what it stores there, [`peer`] another process and
 //! [`crew`] several of them at work, [`workload`] artefacts and who asks for which, [`latencies`] times with a tail,
-//! [`figure`] a figure beside what it should be, [`arguments`] the command line where Criterion does not read it.
+//! [`contest`] contenders that take turns, [`generation`] a count that processes share, [`figure`] a figure beside what it should be, [`arguments`] the command line where Criterion does not read it.
 //!
 //! # How far to trust them
 //!
