@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn publish(store: &FeatureStore, feature: &str) -> Result<Vec<Key>, Error> {
-    let spec = |number: usize| FeatureSpec::new(feature, 1).entity(&number.to_string()).range(0..9);
+    let spec = |number: usize| FeatureSpec::new(feature, 1).entity(number.to_string()).range(0..9);
     let specs: Vec<_> = (0..ARTEFACTS).map(spec).collect();
     store.publish(specs.iter().map(|spec| Publication::new(spec, vec![7; 420])).collect())?;
     Ok(specs.iter().map(FeatureSpec::key).collect())
