@@ -2,13 +2,15 @@
 //!
 //! | order | what it does | answer |
 //! |---|---|---|
-//! | `storm publish MS NAME` | publishes `keptNAME-0`, `NAME-0`, `keptNAME-1`, …, small and large | `done COUNT`: so many of each were acknowledged |
-//! | `storm read MS NAME …` | looks at random ones of those names, at last ones more often | `done HITS MISSES` |
+//! | `storm publish MS FOLDER NAME` | publishes `keptNAME-0`, `NAME-0`, `keptNAME-1`, …, small and large, and says in `FOLDER/NAME.acked` how many were acknowledged | `done COUNT` |
+//! | `storm read MS FOLDER NAME …` | looks at random ones of those names; what was acknowledged and is kept, it finds | `done HITS MISSES` |
 //! | `storm upkeep MS FOLDER` | gc, eviction, verify, export to FOLDER, in turn | `done ROUNDS EVICTED` |
 //!
 //! The first thing that is not as it should be ends it with an error.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use manager::{Depth, Error, FeatureStore, Lookup, Policy, Publication};
@@ -20,8 +22,8 @@ pub(crate) fn run(store: &FeatureStore, words: &[&str]) -> Outcome<String> {
     let [what, ms, rest @ ..] = words else { return Err("say what, and for how long".into()) };
     let end = Instant::now() + Duration::from_millis(ms.parse()?);
     match (*what, rest) {
-        ("publish", [name]) => publish(store, end, name),
-        ("read", names) => read(store, end, names),
+        ("publish", [folder, name]) => publish(store, end, Path::new(folder), name),
+        ("read", [folder, names @ ..]) => read(store, end, Path::new(folder), names),
         ("upkeep", [folder]) => upkeep(store, end, Path::new(folder)),
         _ => Err(format!("`{what}` is no storm").into()),
     }
@@ -32,8 +34,18 @@ fn length_of(number: usize) -> usize {
     if number.is_multiple_of(2) { 5000 } else { 60 }
 }
 
-fn publish(store: &FeatureStore, end: Instant, name: &str) -> Outcome<String> {
+fn acknowledged_in(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.acked"))
+}
+
+fn acknowledged(folder: &Path, name: &str) -> usize {
+    let text = std::fs::read_to_string(acknowledged_in(folder, name)).unwrap_or_default();
+    text.parse().unwrap_or(0) // the file is being made
+}
+
+fn publish(store: &FeatureStore, end: Instant, folder: &Path, name: &str) -> Outcome<String> {
     let mut count = 0;
+    let told = File::create(acknowledged_in(folder, name))?;
     while Instant::now() < end {
         let names = [format!("kept{name}-{count}"), format!("{name}-{count}")];
         let specs = names.each_ref().map(|name| spec(name));
@@ -46,16 +58,25 @@ fn publish(store: &FeatureStore, end: Instant, name: &str) -> Outcome<String> {
             return Err(format!("{} was published and is not found", names[0]).into());
         }
         count += 1;
+        // Of one length, in one write: no reader sees a part of it.
+        told.write_all_at(format!("{count:09}").as_bytes(), 0)?;
     }
     Ok(format!("done {count}"))
 }
 
-fn read(store: &FeatureStore, end: Instant, names: &[&str]) -> Outcome<String> {
+fn read(store: &FeatureStore, end: Instant, folder: &Path, names: &[&str]) -> Outcome<String> {
     let (mut random, mut hits, mut misses, mut last) = (rand::rng(), 0_u64, 0_u64, 10);
     while Instant::now() < end {
         let name = names[random.random_range(0..names.len())];
         let kept = if random.random_bool(0.5) { "kept" } else { "" };
-        let number = random.random_range(0..last);
+        let told = acknowledged(folder, name);
+        // The last one more often than the others.
+        let number = if random.random_bool(0.2) && told > 0 {
+            told - 1
+        } else {
+            random.random_range(0..last)
+        };
+        let is_told = kept == "kept" && number < told;
         let name = format!("{kept}{name}-{number}");
         match store.get(spec(&name).key())? {
             Lookup::Hit(artefact) => {
@@ -67,6 +88,9 @@ fn read(store: &FeatureStore, end: Instant, names: &[&str]) -> Outcome<String> {
                 last = last.max(number + 10);
             }
             Lookup::Absent(absent) => return Err(format!("{name}: {}", absent.reason).into()),
+            Lookup::Miss if is_told => {
+                return Err(format!("{name} was acknowledged and is not found").into());
+            }
             Lookup::Miss => misses += 1,
         }
     }

@@ -37,6 +37,7 @@ pub(crate) const POINTS: &[&str] = &[
     "publish.written",
     "publish.committed",
     "publish.spooled",
+    "fold.read",
     "fold.committed",
     "invalidate.committed",
     "evict.committed",

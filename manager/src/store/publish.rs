@@ -430,6 +430,7 @@ impl FeatureStore {
                 }
             }
             let keys: Vec<_> = records.iter().map(|record| record.key).collect();
+            crash::point("fold.read");
             let Published { stored, present } = core.store(records)?;
             folded.stored += stored;
             folded.present += present;

@@ -295,3 +295,25 @@ fn what_is_folded_by_one_and_evicted_is_not_folded_by_another() {
     here.invalidate(&Selector::Feature("rsi".into(), None)).unwrap();
     assert!(here.verify(Depth::Deep).unwrap().is_sound());
 }
+
+/// What only the spool names is needed as much as what a row names.
+#[test]
+fn a_file_that_only_the_spool_names_stays_when_its_last_row_goes() {
+    let site = Site::empty();
+    let manager = manager();
+    let here = store(&manager, &site);
+    put(&here, "IBM", 6000).unwrap();
+    let evaluation = here.evaluation_phase().unwrap();
+    here.get_or_compute(&spec("SAP"), || bytes(&content("IBM", 6000))).unwrap();
+    assert!(matches!(here.fold().unwrap_err(), Error::EvaluationIsOn { .. }));
+    assert_eq!(look(&here, "SAP"), "hit 6000 IBM", "what could not be folded is still there");
+    drop(evaluation);
+    let mut sweeping = open(&site.database());
+    assert_eq!(sweeping.tell("evict 0"), "gone 1");
+    assert_eq!(look(&here, "SAP"), "hit 6000 IBM");
+    assert_eq!(sweeping.tell("fold"), "ok 1 0");
+    assert_eq!(sweeping.tell("gc"), "gc 0 0 0 0");
+    assert_eq!(look(&here, "SAP"), "hit 6000 IBM");
+    assert_eq!(look(&here, "IBM"), "miss");
+    assert_eq!(sweeping.tell("verify"), "sound 1");
+}

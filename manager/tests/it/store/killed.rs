@@ -94,7 +94,7 @@ const SCENARIOS: &[Scenario] = &[
         name: "fold",
         before: Before::Spool,
         orders: &["fold", "enter evaluation", "compute c 60 MARKS", "leave", "fold"],
-        points: &["fold.committed"],
+        points: &["fold.read", "fold.committed"],
         writes: false,
     },
     Scenario {

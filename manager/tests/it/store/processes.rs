@@ -1,12 +1,14 @@
 //! Several processes at one store: each artefact is computed once, and nobody finds anything stale.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::peers::{files_in, look, names_in, open, open_many, open_with, spec, tell_all};
-use super::store;
+use super::{is_hit, publish, store};
 use crate::peer::Peer;
-use crate::support::{Site, eventually, manager};
+use crate::support::{Running, Site, eventually, manager};
 
 /// A folder where each computation leaves a file.
 fn computed_in(site: &Site) -> PathBuf {
@@ -164,4 +166,34 @@ fn what_a_process_was_told_no_other_process_misses() {
             }
         }
     }
+}
+
+/// The same over stores of one process, whose mirrors are brought up to date beside its writer.
+#[test]
+fn no_look_up_beside_a_writer_is_stale() {
+    let site = Site::empty();
+    let manager = manager();
+    let (here, told) = (store(&manager, &site), Arc::new(AtomicU32::new(0)));
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let (there, told) = (store(&manager, &site), Arc::clone(&told));
+            Running::begin(move || {
+                let mut looked = 0;
+                while told.load(Ordering::SeqCst) < 400 {
+                    let number = told.load(Ordering::SeqCst);
+                    if number > 0 {
+                        let name = (number - 1).to_string();
+                        is_hit(&there.get(super::spec(&name).key()).unwrap(), name.as_bytes());
+                        looked += 1;
+                    }
+                }
+                looked
+            })
+        })
+        .collect();
+    for number in 0..400_u32 {
+        publish(&here, &number.to_string(), number.to_string().as_bytes());
+        told.store(number + 1, Ordering::SeqCst);
+    }
+    assert!(readers.into_iter().all(|reader| reader.finish() > 0));
 }

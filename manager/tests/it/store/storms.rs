@@ -43,14 +43,15 @@ fn upkeep_beside_publishers_and_readers_harms_nobody() {
     let database = site.database();
     let mut peers = open_many(6, &database, &[]);
     peers.push(open_with("sql", &database, &[]));
+    let folder = site.folder().display();
     let orders = [
-        format!("storm publish {MS} p"),
-        format!("storm publish {MS} q"),
-        format!("storm read {MS} p q"),
-        format!("storm read {MS} p q"),
-        format!("storm upkeep {MS} {}", site.folder().display()),
-        format!("storm upkeep {MS} {}", site.folder().display()),
-        format!("storm read {MS} p q"),
+        format!("storm publish {MS} {folder} p"),
+        format!("storm publish {MS} {folder} q"),
+        format!("storm read {MS} {folder} p q"),
+        format!("storm read {MS} {folder} p q"),
+        format!("storm upkeep {MS} {folder}"),
+        format!("storm upkeep {MS} {folder}"),
+        format!("storm read {MS} {folder} p q"),
     ];
     peers.iter_mut().zip(&orders).for_each(|(peer, order)| peer.order(order));
     let numbers: Vec<_> = peers.iter().map(|peer| done(&peer.line())).collect();
@@ -72,17 +73,20 @@ fn a_storm_in_which_something_was_lost_or_changed_would_be_noticed() {
     let manager = manager();
     let here = store(&manager, &site);
     let mut peers = open_many(2, &site.database(), &[]);
-    assert!(done(&peers[0].tell("storm publish 100 p"))[0] >= 1);
+    let folder = site.folder().display().to_string();
+    assert!(done(&peers[0].tell(&format!("storm publish 100 {folder} p")))[0] >= 1);
     assert_eq!(lost(&here, "p", 1), Vec::<String>::new());
     let first = here.get(spec("keptp-0").key()).unwrap().hit().unwrap();
     let file = first.path().unwrap();
     std::fs::write(&file, content("keptp-1", 5000)).unwrap();
-    let answer = peers[1].tell("storm read 20000 p");
+    let answer = peers[1].tell(&format!("storm read 20000 {folder} p"));
     assert!(answer.starts_with("error: keptp-0: "), "{answer}");
     assert_eq!(lost(&here, "p", 1), ["keptp-0"]);
-    let copies = site.folder().display();
-    let answer = peers[1].tell(&format!("storm upkeep 20000 {copies}"));
+    let answer = peers[1].tell(&format!("storm upkeep 20000 {folder}"));
     assert!(answer.starts_with("error: unsound"), "{answer}");
+    std::fs::write(site.path("p.acked"), "000000999").unwrap();
+    let answer = peers[0].tell(&format!("storm read 20000 {folder} p"));
+    assert!(answer.ends_with("was acknowledged and is not found"), "{answer}");
 }
 
 /// Publishers are killed at random moments: also between a commit and what it counts, where no point is.
@@ -91,15 +95,18 @@ fn publishers_that_are_killed_at_random_moments_leave_no_key_twice() {
     let site = Site::empty();
     let manager = manager();
     let here = store(&manager, &site);
+    let folder = site.folder().display();
     let mut steady = open_many(1, &site.database(), &[]);
     for round in 0..6_u64 {
         let name = format!("p{round}");
         let mut doomed = open_many(2, &site.database(), &[]);
-        doomed.iter_mut().for_each(|peer| peer.order(&format!("storm publish 20000 {name}")));
+        doomed
+            .iter_mut()
+            .for_each(|peer| peer.order(&format!("storm publish 20000 {folder} {name}")));
         std::thread::sleep(std::time::Duration::from_millis(20 + 17 * round));
         doomed.into_iter().for_each(Peer::kill);
         // In the place where they were: what is there already is present.
-        let acknowledged = done(&steady[0].tell(&format!("storm publish 60 {name}")))[0];
+        let acknowledged = done(&steady[0].tell(&format!("storm publish 60 {folder} {name}")))[0];
         assert_eq!(lost(&here, &name, acknowledged), Vec::<String>::new());
         assert!(steady[0].tell("verify").starts_with("sound "));
     }
