@@ -73,8 +73,15 @@ impl<'a> Orders<'a> {
             [how @ ("fail" | "panic"), name, folder, go] => {
                 found(&break_down(store, how, name, Path::new(folder), Path::new(go))?)
             }
-            ["enter", "training"] => self.enter(store.training_phase()?),
-            ["enter", "evaluation"] => self.enter(store.evaluation_phase()?),
+            ["enter", phase @ ("training" | "evaluation")] => {
+                let enter = if *phase == "training" {
+                    FeatureStore::training_phase
+                } else {
+                    FeatureStore::evaluation_phase
+                };
+                self.phase = Some(enter(store)?);
+                Ok("ok".to_owned())
+            }
             ["leave"] => {
                 self.phase = None;
                 Ok("ok".to_owned())
@@ -97,11 +104,6 @@ impl<'a> Orders<'a> {
             ["walk", rest @ ..] => walk::run(store, rest),
             _ => Err(format!("`{line}` is no order").into()),
         }
-    }
-
-    fn enter(&mut self, phase: PhaseGuard) -> Outcome<String> {
-        self.phase = Some(phase);
-        Ok("ok".to_owned())
     }
 }
 

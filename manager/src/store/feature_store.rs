@@ -279,6 +279,19 @@ impl FeatureStore {
     }
 
     fn get_many_by_sql(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
+        loop {
+            let generation = self.core.generation();
+            let found = self.ask(keys)?;
+            // As above.
+            let misses = found.iter().filter(|found| found.is_miss()).count();
+            if misses == 0 || self.core.generation() == generation {
+                Counters::add(&self.core.counters.misses, misses as u64);
+                return Ok(found);
+            }
+        }
+    }
+
+    fn ask(&self, keys: &[Key]) -> Result<Vec<Lookup>, Error> {
         let reading = self.core.pinned_now(); // before anything is read
         let lease = self.core.manager.read(&self.core.path)?;
         let found = manifest::find(&*lease, keys, self.core.mirror.totals())?;
@@ -289,8 +302,6 @@ impl FeatureStore {
         };
         let mut found: Vec<_> = keys.iter().map(of).collect();
         self.fill_from_spool(keys, &mut found)?;
-        let misses = found.iter().filter(|found| found.is_miss()).count();
-        Counters::add(&self.core.counters.misses, misses as u64);
         Ok(found)
     }
 

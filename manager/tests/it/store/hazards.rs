@@ -10,7 +10,7 @@ use super::peers::{command, content, files_in, look, open, open_with, spec};
 use super::{bytes, store};
 use crate::full_disk::SmallDisk;
 use crate::peer::{AnotherUser, Peer, with_settings};
-use crate::support::{Site, eventually, manager};
+use crate::support::{Site, eventually, manager, waits_at_the_gate};
 
 fn put(store: &FeatureStore, name: &str, length: usize) -> Result<manager::Published, Error> {
     store.publish(vec![Publication::new(&spec(name), content(name, length))])
@@ -311,9 +311,31 @@ fn a_file_that_only_the_spool_names_stays_when_its_last_row_goes() {
     let mut sweeping = open(&site.database());
     assert_eq!(sweeping.tell("evict 0"), "gone 1");
     assert_eq!(look(&here, "SAP"), "hit 6000 IBM");
+    assert_eq!(sweeping.tell("evict 0"), "gone 0"); // sweeps again, now that nobody here reads at an older generation
+    assert_eq!(look(&here, "SAP"), "hit 6000 IBM");
     assert_eq!(sweeping.tell("fold"), "ok 1 0");
     assert_eq!(sweeping.tell("gc"), "gc 0 0 0 0");
     assert_eq!(look(&here, "SAP"), "hit 6000 IBM");
     assert_eq!(look(&here, "IBM"), "miss");
     assert_eq!(sweeping.tell("verify"), "sound 1");
+}
+
+#[test]
+fn a_file_whose_row_waits_to_be_committed_is_nobodys_garbage() {
+    let site = Site::empty();
+    let manager = manager();
+    let here = store(&manager, &site);
+    put(&here, "IBM", 6000).unwrap();
+    let (mut sweeping, mut publishing) = (open(&site.database()), open(&site.database()));
+    let lease = manager.write(site.database()).unwrap();
+    sweeping.order("gc");
+    waits_at_the_gate(&site.database(), sweeping.pid());
+    publishing.order("publish SAP 6001");
+    waits_at_the_gate(&site.database(), publishing.pid());
+    assert_eq!(super::objects(&here).len(), 2, "the file is there before its row");
+    drop(lease);
+    assert_eq!(sweeping.line(), "gc 0 0 0 1", "somebody is publishing it");
+    assert_eq!(publishing.line(), "ok 1 0");
+    assert_eq!(look(&here, "SAP"), "hit 6001 SAP");
+    assert_eq!(sweeping.tell("verify"), "sound 2");
 }

@@ -343,7 +343,8 @@ fn not_tidy(scenario: &Scenario, store: &FeatureStore) -> Vec<String> {
         let folder = store.folder().join("corrupt");
         let kept = super::peers::names_in(&folder);
         // By the time this looks, this process itself may have moved them there.
-        if kept.iter().filter(|name| !name.ends_with(".json")).count() != 2 {
+        let is_file = |name: &&String| Path::new(name).extension().is_none_or(|end| end != "json");
+        if kept.iter().filter(is_file).count() != 2 {
             wrong.push(format!("the damaged files are not kept: {kept:?}"));
         }
     }

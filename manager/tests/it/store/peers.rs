@@ -32,13 +32,17 @@ pub(crate) fn command(options: &str, database: &Path, settings: &[(&str, &str)])
 pub(crate) fn open_many(count: usize, database: &Path, settings: &[(&str, &str)]) -> Vec<Peer> {
     let begun: Vec<_> =
         (0..count).map(|_| Peer::run(&mut command("-", database, settings))).collect();
-    begun.iter().for_each(|peer| peer.hears("open"));
+    for peer in &begun {
+        peer.hears("open");
+    }
     begun
 }
 
 /// Gives all of them an order at the same time.
 pub(crate) fn tell_all(peers: &mut [Peer], order: &str) -> Vec<String> {
-    peers.iter_mut().for_each(|peer| peer.order(order));
+    for peer in &mut *peers {
+        peer.order(order);
+    }
     peers.iter().map(Peer::line).collect()
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use manager::{FeatureStore, StoreOptions};
+
 use super::peers::{files_in, look, names_in, open, open_many, open_with, spec, tell_all};
 use super::{is_hit, publish, store};
 use crate::peer::Peer;
@@ -194,6 +196,40 @@ fn no_look_up_beside_a_writer_is_stale() {
     for number in 0..400_u32 {
         publish(&here, &number.to_string(), number.to_string().as_bytes());
         told.store(number + 1, Ordering::SeqCst);
+    }
+    assert!(readers.into_iter().all(|reader| reader.finish() > 0));
+}
+
+/// What an evaluator has left is found, also while it goes from the spool into the manifest; with a mirror and without.
+#[test]
+fn no_look_up_beside_a_fold_is_stale() {
+    let site = Site::empty();
+    let manager = manager();
+    let (here, told) = (store(&manager, &site), Arc::new(AtomicU32::new(0)));
+    let by_sql = StoreOptions { mirror_bytes_max: 0, ..StoreOptions::default() };
+    let readers = [StoreOptions::default(), by_sql].map(|options| {
+        let there = FeatureStore::open_with(&manager, site.database(), options).unwrap();
+        let told = Arc::clone(&told);
+        Running::begin(move || {
+            let mut looked = 0;
+            while told.load(Ordering::SeqCst) < 60 {
+                let number = told.load(Ordering::SeqCst);
+                if number > 0 {
+                    let name = (number - 1).to_string();
+                    is_hit(&there.get(super::spec(&name).key()).unwrap(), name.as_bytes());
+                    looked += 1;
+                }
+            }
+            looked
+        })
+    });
+    for number in 0..60_u32 {
+        let name = number.to_string();
+        let evaluation = here.evaluation_phase().unwrap();
+        here.get_or_compute(&super::spec(&name), || super::bytes(name.as_bytes())).unwrap();
+        told.store(number + 1, Ordering::SeqCst);
+        drop(evaluation);
+        assert_eq!(here.fold().unwrap().stored, 1);
     }
     assert!(readers.into_iter().all(|reader| reader.finish() > 0));
 }

@@ -84,8 +84,8 @@ fn a_storm_in_which_something_was_lost_or_changed_would_be_noticed() {
     assert_eq!(lost(&here, "p", 1), ["keptp-0"]);
     let answer = peers[1].tell(&format!("storm upkeep 20000 {folder}"));
     assert!(answer.starts_with("error: unsound"), "{answer}");
-    std::fs::write(site.path("p.acked"), "000000999").unwrap();
-    let answer = peers[0].tell(&format!("storm read 20000 {folder} p"));
+    std::fs::write(site.path("q.acked"), "000000999").unwrap();
+    let answer = peers[0].tell(&format!("storm read 20000 {folder} q"));
     assert!(answer.ends_with("was acknowledged and is not found"), "{answer}");
 }
 
@@ -100,9 +100,9 @@ fn publishers_that_are_killed_at_random_moments_leave_no_key_twice() {
     for round in 0..6_u64 {
         let name = format!("p{round}");
         let mut doomed = open_many(2, &site.database(), &[]);
-        doomed
-            .iter_mut()
-            .for_each(|peer| peer.order(&format!("storm publish 20000 {folder} {name}")));
+        for peer in &mut doomed {
+            peer.order(&format!("storm publish 20000 {folder} {name}"));
+        }
         std::thread::sleep(std::time::Duration::from_millis(20 + 17 * round));
         doomed.into_iter().for_each(Peer::kill);
         // In the place where they were: what is there already is present.

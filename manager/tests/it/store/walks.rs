@@ -67,7 +67,9 @@ fn walk_with_a_kill(die: &str, crash_at: Option<&str>, extra_max: usize) {
     doomed.hears("open");
     let mut peers = open_many(2, &site.database(), &[]);
     doomed.order(&format!("{order}{die}"));
-    peers.iter_mut().for_each(|peer| peer.order(&order));
+    for peer in &mut peers {
+        peer.order(&order);
+    }
     let (lines, status) = doomed.ends();
     assert!(!status.success() && lines.is_empty(), "{status} {lines:?}");
     let mut again = open_many(1, &site.database(), &[]);
