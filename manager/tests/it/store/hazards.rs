@@ -248,27 +248,25 @@ fn generation(site: &Site) -> u64 {
 
 #[test]
 fn readers_of_what_was_evicted_by_a_process_that_died_of_it_read_on() {
-    let site = Site::empty();
-    let manager = manager();
-    let here = store(&manager, &site);
-    put(&here, "IBM", 6000).unwrap();
-    let mut readers = [open(&site.database()), open_with("sql", &site.database(), &[])];
-    for reader in &mut readers {
+    for options in ["-", "sql"] {
+        let site = Site::empty();
+        let manager = manager();
+        let here = store(&manager, &site);
+        put(&here, "IBM", 6000).unwrap();
+        let mut reader = open_with(options, &site.database(), &[]);
         assert_eq!(reader.tell("hold IBM"), "held");
-    }
-    let mut doomed =
-        Peer::run(command("-", &site.database(), &[]).env("CRASH_AT", "evict.committed"));
-    doomed.hears("open");
-    doomed.order("evict 0");
-    assert!(doomed.ends().0.is_empty(), "it was not acknowledged");
-    assert_eq!(here.gc(false).unwrap().kept_for_readers, 1);
-    for reader in &mut readers {
+        let mut doomed =
+            Peer::run(command("-", &site.database(), &[]).env("CRASH_AT", "evict.committed"));
+        doomed.hears("open");
+        doomed.order("evict 0");
+        assert!(doomed.ends().0.is_empty(), "it was not acknowledged");
+        assert_eq!(look(&here, "IBM"), "miss"); // and from now on this one pins nothing older
+        assert_eq!(here.gc(false).unwrap().kept_for_readers, 1, "{options}");
         assert_eq!(reader.tell("read"), "hit 6000 IBM");
         assert_eq!(reader.tell("get IBM"), "miss");
+        let report = here.gc(false).unwrap();
+        assert_eq!((report.files, report.kept_for_readers), (1, 0));
     }
-    assert_eq!(look(&here, "IBM"), "miss");
-    let report = here.gc(false).unwrap();
-    assert_eq!((report.files, report.kept_for_readers), (1, 0));
 }
 
 /// Who has read the spool before another process has emptied it does not put back what was taken out since.
@@ -338,4 +336,54 @@ fn a_file_whose_row_waits_to_be_committed_is_nobodys_garbage() {
     assert_eq!(publishing.line(), "ok 1 0");
     assert_eq!(look(&here, "SAP"), "hit 6001 SAP");
     assert_eq!(sweeping.tell("verify"), "sound 2");
+}
+
+#[test]
+fn a_damaged_file_that_somebody_is_publishing_anew_stays_where_it_is() {
+    let site = Site::empty();
+    let manager = manager();
+    let here = store(&manager, &site);
+    put(&here, "IBM", 6000).unwrap();
+    let found = here.get(spec("IBM").key()).unwrap().hit().unwrap();
+    let mut publishing = open(&site.database());
+    let lease = manager.write(site.database()).unwrap();
+    publishing.order("publish IBM 6000");
+    waits_at_the_gate(&site.database(), publishing.pid());
+    flip_a_bit(&found.path().unwrap());
+    let error = found.bytes().unwrap_err();
+    assert!(matches!(error, Error::Artefact { evidence: None, .. }), "{error:?}");
+    assert!(found.path().unwrap().exists());
+    drop(lease);
+    assert_eq!(publishing.line(), "ok 0 1");
+    let error = found.bytes().unwrap_err();
+    assert!(matches!(error, Error::Artefact { evidence: Some(_), .. }), "{error:?}");
+    assert_eq!(publishing.tell("publish IBM 6000"), "ok 0 1");
+    assert_eq!(look(&here, "IBM"), "hit 6000 IBM");
+}
+
+#[test]
+fn what_a_stopped_process_was_writing_is_not_swept() {
+    let site = Site::empty();
+    let manager = manager();
+    let here = store(&manager, &site);
+    let mut writing = open(&site.database());
+    let mut round = 0;
+    loop {
+        writing.order(&format!("batch b{round}- 200 6000"));
+        let tmp = here.folder().join("tmp");
+        eventually("it writes", || files_in(&tmp) > 0);
+        writing.stop();
+        let left = files_in(&tmp);
+        let swept = here.gc(false).unwrap().temporary;
+        let there = files_in(&tmp);
+        writing.go_on();
+        assert_eq!(writing.line(), "ok 200 0");
+        assert_eq!((swept, there), (0, left));
+        round += 1;
+        if left > 0 {
+            break; // otherwise it was stopped too late
+        }
+        assert!(round < 20, "it is never met while it writes");
+    }
+    assert_eq!(writing.tell("verify"), format!("sound {}", 200 * round));
 }
