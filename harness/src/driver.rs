@@ -16,12 +16,32 @@ mod plain;
 mod retrying;
 
 use std::path::Path;
+use std::time::Duration;
 
-use manager::{Config, FeatureSpec, Manager};
+use manager::{FeatureSpec, Key, Leak};
 
 use crate::history::{Outcome, Role, Row};
 use crate::probe::Probe;
-use crate::scenario::Driver;
+use crate::scenario::{Driver, Writes};
+
+/// What making an artefact comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// There is none, for this reason: a negative entry.
+    Absent(String),
+}
+
+/// Something that was made and is to be stored.
+pub struct Fresh<'a> {
+    /// What it is.
+    pub spec: &'a FeatureSpec,
+    /// What it came to.
+    pub made: &'a Made,
+    /// How long that took.
+    pub computed_in: Duration,
+}
 
 /// An operation that did not succeed. The driver has recorded why.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +51,8 @@ pub struct Failed {
     pub message: String,
     /// Whether it surely did not happen, or nobody can tell.
     pub outcome: Outcome,
+    /// Set if it was refused because an artefact knows more than whoever wants it.
+    pub leak: Option<Leak>,
 }
 
 /// One process's way to the store; its threads share it.
@@ -45,19 +67,34 @@ pub trait Store: Send + Sync {
     /// The process leaves the phase it is in.
     fn leave(&self);
 
-    /// Looks artefacts up, in the order asked for.
+    /// Looks artefacts up, in the order asked for, for somebody who knows the calendar up to a position.
     ///
     /// # Errors
     ///
-    /// [`Failed`] if the store could not be asked.
-    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed>;
+    /// [`Failed`] if the store could not be asked, or refuses one of them because it knows more.
+    fn get_many(&self, specs: &[FeatureSpec], as_of: u32) -> Result<Vec<Option<Made>>, Failed>;
 
     /// Stores artefacts, all or none.
     ///
     /// # Errors
     ///
     /// [`Failed`] if they surely were not stored, or nobody can tell.
-    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed>;
+    fn publish(&self, artefacts: &[Fresh<'_>]) -> Result<(), Failed>;
+
+    /// Looks one up, and if it is missing has it made and stores it, once, however many want it at the same time.
+    /// `make` gives `None` if it cannot. `None` if this driver has no such thing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_many`](Self::get_many) and [`publish`](Self::publish), inside.
+    fn get_or_make(
+        &self,
+        _spec: &FeatureSpec,
+        _as_of: u32,
+        _make: &mut dyn FnMut() -> Option<Made>,
+    ) -> Option<Result<Made, Failed>> {
+        None
+    }
 }
 
 /// Makes the empty store of a run.
@@ -81,12 +118,13 @@ pub fn open(
     driver: Driver,
     path: &Path,
     role: Role,
+    writes: Writes,
     probe: Probe,
 ) -> Result<Box<dyn Store>, manager::Error> {
     Ok(match driver {
         Driver::Naive => Box::new(naive::Naive::new(path, probe)),
         Driver::Retrying => Box::new(retrying::Retrying::new(path, probe)),
-        Driver::Managed => Box::new(managed::Managed::open(path, role, probe)?),
+        Driver::Managed => Box::new(managed::Managed::open(path, role, writes, probe)?),
     })
 }
 
@@ -104,26 +142,36 @@ pub fn keeps_phases_apart(driver: Driver) -> bool {
 ///
 /// Those of opening and reading the database.
 pub fn visible(driver: Driver, path: &Path) -> Result<Vec<Row>, manager::Error> {
-    let all = match driver {
-        Driver::Naive | Driver::Retrying => plain::ALL,
-        Driver::Managed => managed::ALL,
+    let mut rows = match driver {
+        Driver::Naive | Driver::Retrying => plain::visible(path)?,
+        Driver::Managed => managed::visible(path)?,
     };
-    let lease = Manager::new(Config::default())?.read(path)?;
-    let mut statement = lease.prepare(all)?;
-    let rows = statement.query_map([], |row| {
-        Ok(Row { key: row.get(0)?, content: content(&row.get::<_, Vec<u8>>(1)?) })
-    })?;
-    let mut rows = rows.collect::<manager::duckdb::Result<Vec<_>>>()?;
     rows.sort();
     Ok(rows)
 }
 
-/// The row that an artefact is in a history.
-pub fn row(key: manager::Key, payload: &[u8]) -> Row {
-    Row { key: key.to_string(), content: content(payload) }
+/// What computing the artefacts that were found would have taken, in microseconds, by what the store itself has counted.
+///
+/// # Errors
+///
+/// Those of opening the store.
+pub fn saved_us(driver: Driver, path: &Path) -> Result<u64, manager::Error> {
+    match driver {
+        Driver::Naive | Driver::Retrying => Ok(0),
+        Driver::Managed => managed::saved_us(path),
+    }
 }
 
-/// The digest of a payload that stands for it in a history.
-fn content(payload: &[u8]) -> String {
-    format!("{:016x}", crate::seed::fnv1a(payload))
+/// The row that an artefact is in a history.
+pub fn row(key: Key, made: &Made) -> Row {
+    Row { key: key.to_string(), content: content(made) }
+}
+
+/// The digest that stands for an artefact, or for the reason that there is none, in a history.
+fn content(made: &Made) -> String {
+    let digest = match made {
+        Made::Bytes(bytes) => crate::seed::fnv1a(bytes),
+        Made::Absent(reason) => crate::seed::fnv1a(format!("absent: {reason}").as_bytes()),
+    };
+    format!("{digest:016x}")
 }

@@ -186,8 +186,11 @@ pub enum What {
     Lookup {
         /// The walk-forward window.
         window: u32,
-        /// Keys that were found.
+        /// Keys that were found, be it an artefact or a negative entry.
         hits: u32,
+        /// Those of `hits` that are negative entries: somebody has found out that there is nothing.
+        #[serde(default)]
+        absent: u32,
         /// Keys that were not.
         missed: Vec<String>,
         /// From the call to the answer.
@@ -199,6 +202,13 @@ pub enum What {
         key: String,
         /// From start to end.
         took_ns: u64,
+    },
+    /// An artefact that was found was computed again, to be compared.
+    Compared {
+        /// Its row's key.
+        key: String,
+        /// Whether it is the same, to the last bit.
+        same: bool,
     },
     /// A publish is about to begin.
     PublishStarted {
@@ -249,6 +259,13 @@ pub enum What {
         squared_label_in_sample: f64,
         /// Sessions whose sign was right.
         sign_hits: u32,
+    },
+    /// What the store takes, and what it has counted, when everybody has gone.
+    Stored {
+        /// What its files take on disk.
+        disk_bytes: u64,
+        /// What computing the artefacts that were found would have taken, in microseconds.
+        saved_us: u64,
     },
     /// What a fresh reader finds in the store when everybody has gone.
     Visible {

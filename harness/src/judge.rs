@@ -4,12 +4,14 @@
 //!
 //! A pure function of the history, the scenario and the time that the run took.
 
-use reports::{Check as CheckReport, Counts, Failure, Hex64, ScenarioReport, Score, Status};
+use reports::{
+    Check as CheckReport, Counts, Failure, Hex64, ScenarioReport, Score, Status, StoreFigures,
+};
 
 use crate::check::{self, Verdict};
 use crate::history::{History, Role};
 use crate::run::Finished;
-use crate::scenario::{Driver, Expect, Mode, Scenario};
+use crate::scenario::{Driver, Expect, Mode, Scenario, Work};
 use crate::seed::{Seed, fnv1a};
 use crate::tally;
 
@@ -42,8 +44,15 @@ pub fn finished(
         });
     }
     let mut bounds = bounds(&expect, &counts);
-    bounds.push(all_scored(scenario, &scores));
-    bounds.extend(same_scores(&scores, reference));
+    let figures = match scenario.work {
+        Work::Pipeline { .. } => {
+            bounds.push(all_scored(scenario, &scores));
+            bounds.extend(same_scores(&scores, reference));
+            None
+        }
+        Work::Panel(_) => Some(tally::store_figures(history)),
+    };
+    bounds.extend(figures.into_iter().flat_map(|figures| of_store(&expect, &figures)));
     because.extend(
         bounds
             .iter()
@@ -57,6 +66,7 @@ pub fn finished(
     ScenarioReport {
         duration_ns: crate::probe::as_ns(finished.duration),
         counts,
+        store: figures,
         latency_ns: tally::latencies(history),
         checks,
         scores,
@@ -113,6 +123,29 @@ fn bounds(expect: &Expect, counts: &Counts) -> Vec<CheckReport> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What has to be so of every panel, and what the scenario asks for on top.
+fn of_store(expect: &Expect, figures: &StoreFigures) -> Vec<CheckReport> {
+    let StoreFigures { computed, computed_twice, compared, wrong, .. } = *figures;
+    let once =
+        format!("{computed_twice} of {computed} computations were of something computed before");
+    let right =
+        format!("{wrong} of {compared} artefacts that were found are not what they should be");
+    let mut checks = vec![
+        report("computed_once", computed_twice == 0 && 0 < computed, once),
+        // Who compares nothing has shown nothing.
+        report("hits_right", wrong == 0 && 0 < compared, right),
+    ];
+    checks.extend(expect.computed_exactly.map(|bound| {
+        let text = format!("found {computed}, exactly {bound} expected");
+        report("computed_exactly", computed == bound, text)
+    }));
+    checks.extend(expect.hit_ratio_min.map(|bound| {
+        let found = figures.hit_ratio().unwrap_or(0.0);
+        report("hit_ratio_min", bound <= found, format!("found {found}, at least {bound} expected"))
+    }));
+    checks
 }
 
 /// A run that scored nothing has shown nothing.
@@ -228,6 +261,7 @@ fn blank(
             })
             .collect(),
         counts: Counts::default(),
+        store: None,
         latency_ns: reports::Latencies::default(),
         checks: Vec::new(),
         scores: Vec::new(),

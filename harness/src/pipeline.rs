@@ -22,7 +22,8 @@
 //! # Invariants
 //!
 //! * A feature at session `s` is made from prices of sessions up to `s`, a label from `s` and
-//!   `s + label_sessions`. Prices that were corrected later with hindsight are not loaded.
+//!   `s + label_sessions`. Prices that were corrected later with hindsight are loaded only for whoever names
+//!   them ([`Price::AdjClose`]).
 //! * Every row of a [`FeatureBlock`] has all features, finite; a row that lacks one is left out.
 //!
 //! # Further work
@@ -31,13 +32,16 @@
 //! 2005, MSFT in 2003); a table of splits with the dates they were announced would mend that.
 
 mod bytes;
+mod columns;
 mod features;
 mod model;
 mod prices;
 
 pub use bytes::DecodeError;
+pub use columns::Columns;
 pub use features::{
-    FEATURES, FeatureBlock, FeatureRow, FeaturesError, LOOKBACK, N, VERSION, compute,
+    FEATURES, FeatureBlock, FeatureRow, FeaturesError, LOOKBACK, N, VERSION, code, compute,
+    compute_range,
 };
 pub use model::{FitError, Gram, Score, Weights, fit, score};
-pub use prices::{Market, PricesError, load, market};
+pub use prices::{Market, Price, PricesError, load, market};

@@ -16,17 +16,18 @@
 //!   them.
 //! * This module does no I/O and reads no clock.
 
+mod panel;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use manager::{WalkForward, Window, WindowError};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Actor, Role};
-use crate::scenario::{Scenario, Workers};
+use crate::scenario::{Scenario, Work, Workers};
 use crate::seed::Seed;
 
 /// The most blocks that one [`Step::Features`] computes and publishes together.
@@ -87,6 +88,29 @@ pub enum Step {
         /// Whose.
         ticker: String,
         /// All that overlap the training range.
+        blocks: Vec<u32>,
+    },
+    /// Compute and publish what is missing of these feature blocks of a ticker that was listed too late to take part, or
+    /// find out why there are none.
+    Late {
+        /// Whose.
+        ticker: String,
+        /// Of the training range, at most [`FEATURE_BLOCKS_MAX`] in training.
+        blocks: Vec<u32>,
+    },
+    /// Find all features of the market in these blocks of the training range, or compute and publish them.
+    Panels {
+        /// Which.
+        blocks: Vec<u32>,
+    },
+    /// The same for blocks that are about to be evaluated on.
+    Prepare {
+        /// Which.
+        blocks: Vec<u32>,
+    },
+    /// Find all features of the market in these blocks, and compare some of them with what they should be.
+    Read {
+        /// Which.
         blocks: Vec<u32>,
     },
     /// Fit the same model from the store and score it on the evaluation range.
@@ -162,8 +186,8 @@ pub enum PlanError {
 
 /// Lays the windows out and deals the steps to the actors.
 ///
-/// A ticker takes part in a window if it was traded in all of the training range; otherwise it is left
-/// out of both phases.
+/// A ticker takes part in a window if it was traded in all of the training range; otherwise its blocks are looked
+/// after in both phases ([`Step::Late`]), and it is neither fitted nor scored. A panel is dealt by blocks.
 ///
 /// # Errors
 ///
@@ -173,20 +197,19 @@ pub fn plan(scenario: &Scenario, market: &Market, seed: Seed) -> Result<Plan, Pl
     let evaluators = actors(Role::Evaluation, scenario.evaluation, scenario.training.processes);
     let mut windows = Vec::new();
     for window in last_windows(scenario, market)? {
-        let tickers = traded(scenario, market, &window)?;
-        let train_blocks = blocks(&window.train, scenario.windows.block_sessions);
-        let eval_blocks = blocks(&window.eval, scenario.windows.block_sessions);
-        let shuffled = |role| shuffled(&tickers, seed, role, window.id);
-        let training = deal(&trainers, &shuffled(Role::Training), |ticker| {
-            training_steps(ticker, &train_blocks)
-        });
-        let evaluation = deal(&evaluators, &shuffled(Role::Evaluation), |ticker| {
-            vec![Step::Score {
-                ticker: ticker.to_owned(),
-                train_blocks: train_blocks.clone(),
-                eval_blocks: eval_blocks.clone(),
-            }]
-        });
+        let (training, evaluation) = match scenario.work {
+            Work::Pipeline { .. } => {
+                let steps = PipelineSteps::of(scenario, market, &window)?;
+                let shuffled = |role| steps.shuffled(seed, role, window.id);
+                (
+                    deal(&trainers, &shuffled(Role::Training), |ticker| steps.training(ticker)),
+                    deal(&evaluators, &shuffled(Role::Evaluation), |ticker| {
+                        steps.evaluation(ticker)
+                    }),
+                )
+            }
+            Work::Panel(_) => panel::steps(scenario, &window, seed, &trainers, &evaluators),
+        };
         windows.push(WindowPlan { window, training, evaluation });
     }
     let actors = [trainers, evaluators].concat();
@@ -227,7 +250,7 @@ fn last_windows(scenario: &Scenario, market: &Market) -> Result<Vec<Window>, Pla
             scenario: id(),
             needed,
             sessions,
-            from: scenario.data.from.clone(),
+            from: from_of(scenario),
         },
         source => PlanError::Lengths { scenario: id(), source },
     })?;
@@ -236,11 +259,19 @@ fn last_windows(scenario: &Scenario, market: &Market) -> Result<Vec<Window>, Pla
             scenario: id(),
             windows: windows.len(),
             sessions,
-            from: scenario.data.from.clone(),
+            from: from_of(scenario),
             count: shape.count,
         });
     };
     Ok(windows.split_off(first))
+}
+
+/// The day that its calendar begins at.
+fn from_of(scenario: &Scenario) -> String {
+    match &scenario.work {
+        Work::Pipeline { data, .. } => data.from.clone(),
+        Work::Panel(_) => "the first one".to_owned(),
+    }
 }
 
 /// The tickers that were traded in all of the training range, by name.
@@ -270,31 +301,63 @@ fn blocks(range: &Range<u32>, block_sessions: u32) -> Vec<u32> {
     (range.start / block_sessions..range.end.div_ceil(block_sessions)).collect()
 }
 
-fn training_steps(ticker: &str, train_blocks: &[u32]) -> Vec<Step> {
-    let features = train_blocks
-        .chunks(FEATURE_BLOCKS_MAX)
-        .map(|blocks| Step::Features { ticker: ticker.to_owned(), blocks: blocks.to_vec() });
-    let fit = Step::Fit { ticker: ticker.to_owned(), blocks: train_blocks.to_vec() };
-    features.chain([fit]).collect()
+/// What is done for each ticker in a window of the pipeline.
+struct PipelineSteps<'m> {
+    /// Those that take part, by name, and then those that do not.
+    tickers: Vec<&'m str>,
+    late: BTreeSet<&'m str>,
+    train_blocks: Vec<u32>,
+    eval_blocks: Vec<u32>,
 }
 
-fn shuffled<'m>(tickers: &[&'m str], seed: Seed, role: Role, window: u32) -> Vec<&'m str> {
-    let mut shuffled = tickers.to_vec();
-    let mut prng = seed.stream(&format!("plan/{role}/{window}"));
-    prng.shuffle(&mut shuffled);
-    shuffled
+impl<'m> PipelineSteps<'m> {
+    fn of(scenario: &Scenario, market: &'m Market, window: &Window) -> Result<Self, PlanError> {
+        let mut tickers = traded(scenario, market, window)?;
+        let all = market.tickers.iter().map(|ticker| ticker.name.as_str());
+        let late: BTreeSet<&str> = all.filter(|name| !tickers.contains(name)).collect();
+        tickers.extend(&late);
+        let length = scenario.windows.block_sessions;
+        let (train_blocks, eval_blocks) =
+            (blocks(&window.train, length), blocks(&window.eval, length));
+        Ok(Self { tickers, late, train_blocks, eval_blocks })
+    }
+
+    fn training(&self, ticker: &str) -> Vec<Step> {
+        let is_late = self.late.contains(ticker);
+        let features = self.train_blocks.chunks(FEATURE_BLOCKS_MAX).map(|blocks| {
+            let (ticker, blocks) = (ticker.to_owned(), blocks.to_vec());
+            if is_late { Step::Late { ticker, blocks } } else { Step::Features { ticker, blocks } }
+        });
+        let fit = Step::Fit { ticker: ticker.to_owned(), blocks: self.train_blocks.clone() };
+        features.chain((!is_late).then_some(fit)).collect()
+    }
+
+    fn evaluation(&self, ticker: &str) -> Vec<Step> {
+        let (train_blocks, ticker) = (self.train_blocks.clone(), ticker.to_owned());
+        if self.late.contains(ticker.as_str()) {
+            return vec![Step::Late { ticker, blocks: train_blocks }];
+        }
+        vec![Step::Score { ticker, train_blocks, eval_blocks: self.eval_blocks.clone() }]
+    }
+
+    fn shuffled(&self, seed: Seed, role: Role, window: u32) -> Vec<&'m str> {
+        let mut shuffled = self.tickers.clone();
+        let mut prng = seed.stream(&format!("plan/{role}/{window}"));
+        prng.shuffle(&mut shuffled);
+        shuffled
+    }
 }
 
-/// Deals the tickers round robin, and with each of them all its steps.
-fn deal(
+/// Deals tickers or blocks round robin, and with each of them all its steps.
+fn deal<T: Copy>(
     actors: &[Actor],
-    tickers: &[&str],
-    steps: impl Fn(&str) -> Vec<Step>,
+    things: &[T],
+    steps: impl Fn(T) -> Vec<Step>,
 ) -> BTreeMap<String, Vec<Step>> {
     let mut hands = BTreeMap::new();
     for (place, actor) in actors.iter().enumerate() {
-        let dealt = tickers.iter().skip(place).step_by(actors.len());
-        hands.insert(actor.id.clone(), dealt.flat_map(|ticker| steps(ticker)).collect());
+        let dealt = things.iter().skip(place).step_by(actors.len());
+        hands.insert(actor.id.clone(), dealt.flat_map(|thing| steps(*thing)).collect());
     }
     hands
 }

@@ -11,8 +11,11 @@
 //! * When a run ends, however it ends, each of its processes has been waited for.
 
 pub mod coordinator;
+mod panels;
 pub mod process;
 pub mod protocol;
+pub mod shelf;
+pub mod specs;
 pub mod steps;
 pub mod survey;
 pub mod worker;

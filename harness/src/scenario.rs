@@ -15,13 +15,14 @@
 mod document;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use manager::WindowMode;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,7 @@ use crate::check::{self, Check, Verdict};
 use document::{Document, Item, Section};
 
 pub use document::{Place, ScenarioError};
+pub use work::{Data, Model, Panel, Work, Writes};
 
 /// The version of the file format that this build reads.
 pub const FORMAT: u32 = 1;
@@ -56,16 +58,16 @@ pub struct Scenario {
     pub mode: Mode,
     /// At least one, none twice, in the order they run.
     pub drivers: Vec<Driver>,
-    /// What is read.
-    pub data: Data,
+    /// What is done, and on what.
+    pub work: Work,
     /// How time is cut.
     pub windows: Windows,
     /// Who trains.
     pub training: Workers,
     /// Who evaluates.
     pub evaluation: Workers,
-    /// What is fitted.
-    pub model: Model,
+    /// When what evaluators have computed gets into the database.
+    pub writes: Writes,
     /// What must come out, where it differs from the default.
     pub expect: BTreeMap<Driver, Expect>,
 }
@@ -118,17 +120,6 @@ impl fmt::Display for Driver {
     }
 }
 
-/// What is read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Data {
-    /// The file of daily prices, already joined to the folder of the scenario.
-    pub prices: PathBuf,
-    /// The first session that is read, `YYYY-MM-DD`.
-    pub from: String,
-    /// Only these, if given.
-    pub tickers: Option<Vec<String>>,
-}
-
 /// How time is cut. The unit is the trading session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Windows {
@@ -159,13 +150,6 @@ pub struct Workers {
     pub threads: u32,
 }
 
-/// What is fitted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Model {
-    /// The penalty of the ridge regression, above 0.
-    pub ridge: f64,
-}
-
 /// What must come out of a run with one driver.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expect {
@@ -181,6 +165,10 @@ pub struct Expect {
     pub recomputes_max: Option<u64>,
     /// At least this share of the look-ups of published keys are hits.
     pub hit_ratio_published_min: Option<f64>,
+    /// Exactly so many artefacts are computed. Of a panel only.
+    pub computed_exactly: Option<u64>,
+    /// At least this share of all look-ups are hits. Of a panel only.
+    pub hit_ratio_min: Option<f64>,
     /// Verdicts by the id of the check, where a scenario states them.
     pub checks: BTreeMap<String, Verdict>,
 }
@@ -229,10 +217,12 @@ impl Scenario {
             "training",
             "evaluation",
             "model",
+            "panel",
             "expect",
         ])?;
         format(&root.item("format"))?;
         let suites = SUITES.map(|suite| (suite, suite));
+        let of_panel = root.optional("panel").is_some();
         Ok(Self {
             id: root
                 .item("id")
@@ -245,12 +235,13 @@ impl Scenario {
             })?,
             mode: mode(&root.item("mode"))?,
             drivers: drivers(&root.item("drivers"))?,
-            data: data(file, &root.item("data"))?,
-            windows: windows(&root.item("windows"))?,
-            training: workers(&root.item("training"))?,
-            evaluation: workers(&root.item("evaluation"))?,
-            model: model(&root.item("model"))?,
-            expect: optional(&root, "expect", expectations)?.unwrap_or_default(),
+            work: work::work(file, &root)?,
+            windows: windows(&root.item("windows"), of_panel)?,
+            training: workers(&root.item("training"), &[])?.0,
+            evaluation: workers(&root.item("evaluation"), &["writes"])?.0,
+            writes: writes(&root.item("evaluation"))?,
+            expect: optional(&root, "expect", |item| expectations(item, of_panel))?
+                .unwrap_or_default(),
         })
     }
 
@@ -281,73 +272,67 @@ fn drivers(item: &Item<'_>) -> Result<Vec<Driver>, ScenarioError> {
     item.list("a list of at least one driver", |item| item.choice(&choices))
 }
 
-fn data(file: &Path, item: &Item<'_>) -> Result<Data, ScenarioError> {
-    let table = item.table(&["prices", "from", "tickers"])?;
-    let prices = table.item("prices").text("the path of a file", is_filled)?;
-    let ticker = |item: &Item<'_>| item.text("the name of a ticker", is_filled);
-    Ok(Data {
-        prices: file.parent().unwrap_or(Path::new("")).join(prices),
-        from: table.item("from").text("a date in quotes, such as \"2009-01-02\"", is_date)?,
-        tickers: optional(&table, "tickers", |item| {
-            item.list("a list of at least one ticker", ticker)
-        })?,
-    })
-}
-
-fn windows(item: &Item<'_>) -> Result<Windows, ScenarioError> {
-    let table = item.table(&[
-        "mode",
-        "count",
-        "block_sessions",
-        "train_sessions",
-        "eval_sessions",
-        "step_sessions",
-        "label_sessions",
-        "embargo_sessions",
-    ])?;
+/// A panel has no labels, so that nothing need be purged, and its ranges are made of whole blocks.
+fn windows(item: &Item<'_>, of_panel: bool) -> Result<Windows, ScenarioError> {
+    let mut known =
+        vec!["mode", "count", "block_sessions", "train_sessions", "eval_sessions", "step_sessions"];
+    known.extend(
+        (!of_panel).then_some(["label_sessions", "embargo_sessions"]).into_iter().flatten(),
+    );
+    let table = item.table(&known)?;
     let at_least = |least, key| table.item(key).integer(least..=SESSIONS_MAX);
+    let block_sessions = at_least(1, "block_sessions")?;
+    let range = |key| match at_least(1, key)? {
+        length if of_panel && !length.is_multiple_of(block_sessions) => {
+            Err(table.item(key).wrong(format!("whole blocks of {block_sessions} sessions")))
+        }
+        length => Ok(length),
+    };
     Ok(Windows {
         mode: table
             .item("mode")
             .choice(&[("rolling", WindowMode::Rolling), ("expanding", WindowMode::Expanding)])?,
         count: at_least(1, "count")?,
-        block_sessions: at_least(1, "block_sessions")?,
-        train_sessions: at_least(1, "train_sessions")?,
-        eval_sessions: at_least(1, "eval_sessions")?,
-        step_sessions: at_least(1, "step_sessions")?,
-        label_sessions: at_least(1, "label_sessions")?,
-        embargo_sessions: at_least(0, "embargo_sessions")?,
+        block_sessions,
+        train_sessions: range("train_sessions")?,
+        eval_sessions: range("eval_sessions")?,
+        step_sessions: range("step_sessions")?,
+        label_sessions: if of_panel { 0 } else { at_least(1, "label_sessions")? },
+        embargo_sessions: if of_panel { 0 } else { at_least(0, "embargo_sessions")? },
     })
 }
 
-fn workers(item: &Item<'_>) -> Result<Workers, ScenarioError> {
+fn workers<'d>(item: &Item<'d>, more: &[&str]) -> Result<(Workers, Section<'d>), ScenarioError> {
     const PROCESSES: RangeInclusive<u32> = 1..=8;
     const THREADS: RangeInclusive<u32> = 1..=16;
-    let table = item.table(&["processes", "threads"])?;
-    Ok(Workers {
+    let table = item.table(&[&["processes", "threads"], more].concat())?;
+    let workers = Workers {
         processes: table.item("processes").integer(PROCESSES)?,
         threads: table.item("threads").integer(THREADS)?,
-    })
+    };
+    Ok((workers, table))
 }
 
-fn model(item: &Item<'_>) -> Result<Model, ScenarioError> {
-    let table = item.table(&["ridge"])?;
-    let ridge = table.item("ridge").number("a number above 0", |ridge| 0.0 < ridge)?;
-    Ok(Model { ridge })
+fn writes(item: &Item<'_>) -> Result<Writes, ScenarioError> {
+    let (_, table) = workers(item, &["writes"])?;
+    Ok(optional(&table, "writes", work::writes)?.unwrap_or_default())
 }
 
-fn expectations(item: &Item<'_>) -> Result<BTreeMap<Driver, Expect>, ScenarioError> {
+fn expectations(
+    item: &Item<'_>,
+    of_panel: bool,
+) -> Result<BTreeMap<Driver, Expect>, ScenarioError> {
     let table = item.table(&Driver::ALL.map(Driver::name))?;
     let mut expectations = BTreeMap::new();
     for driver in Driver::ALL {
-        if let Some(expect) = optional(&table, driver.name(), expectation)? {
+        if let Some(expect) = optional(&table, driver.name(), |item| expectation(item, of_panel))? {
             expectations.insert(driver, expect);
         }
     }
     Ok(expectations)
 }
 
-fn expectation(item: &Item<'_>) -> Result<Expect, ScenarioError> {
+fn expectation(item: &Item<'_>, of_panel: bool) -> Result<Expect, ScenarioError> {
     let checks = check::all().map(Check::id);
     let mut known = vec![
         "conflicts_min",
@@ -357,9 +342,16 @@ fn expectation(item: &Item<'_>) -> Result<Expect, ScenarioError> {
         "recomputes_max",
         "hit_ratio_published_min",
     ];
+    known.extend(of_panel.then_some(["computed_exactly", "hit_ratio_min"]).into_iter().flatten());
     known.extend(checks);
     let table = item.table(&known)?;
     let count = |key| optional(&table, key, |item| item.integer(0..=COUNT_MAX).map(u64::from));
+    let ratio = |key| {
+        let read = |item: &Item<'_>| {
+            item.number("a number from 0 to 1", |ratio| (0.0..=1.0).contains(&ratio))
+        };
+        optional(&table, key, read)
+    };
     let verdict = |item: &Item<'_>| {
         item.choice(&[("holds", Verdict::Holds), ("violated", Verdict::Violated)])
     };
@@ -375,9 +367,9 @@ fn expectation(item: &Item<'_>) -> Result<Expect, ScenarioError> {
         lost_rows_max: count("lost_rows_max")?,
         recomputes_min: count("recomputes_min")?,
         recomputes_max: count("recomputes_max")?,
-        hit_ratio_published_min: optional(&table, "hit_ratio_published_min", |item| {
-            item.number("a number from 0 to 1", |ratio| (0.0..=1.0).contains(&ratio))
-        })?,
+        hit_ratio_published_min: ratio("hit_ratio_published_min")?,
+        computed_exactly: count("computed_exactly")?,
+        hit_ratio_min: ratio("hit_ratio_min")?,
         checks: verdicts,
     })
 }

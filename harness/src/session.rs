@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use manager::Manager;
+use manager::{Leak, Manager};
 use reports::{Canaries, ExitCode, Kind, Provenance, Report, ScenarioReport, Score};
 
 use crate::check::canary;
@@ -17,9 +17,10 @@ use crate::pipeline::{self, PricesError};
 use crate::plan::{self, Market, Plan, PlanError, Ticker};
 use crate::probe::as_ns;
 use crate::provenance;
+use crate::run::specs::Specs;
 use crate::run::{self, Job, RunError, coordinator};
-use crate::scenario::{Driver, Scenario};
-use crate::seed::{Seed, fnv1a};
+use crate::scenario::{Driver, Scenario, Work};
+use crate::seed::Seed;
 
 /// What a run is asked for.
 pub struct Options {
@@ -37,6 +38,12 @@ pub struct Options {
     pub progress: bool,
     /// Set when the user presses Ctrl-C.
     pub interrupted: Arc<AtomicBool>,
+}
+
+impl Options {
+    fn wants(&self, driver: Driver) -> bool {
+        self.drivers.is_empty() || self.drivers.contains(&driver)
+    }
 }
 
 /// A run that was reported.
@@ -66,6 +73,14 @@ pub enum SessionError {
     /// The scenario asks for what its data does not have.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The scenario asks for something that its models cannot know yet.
+    #[error("run `{scenario}`: {leak}, or leave `data.price` out")]
+    Leak {
+        /// The scenario's id.
+        scenario: String,
+        /// What the store says.
+        leak: Leak,
+    },
     /// The prices' database could not be made.
     #[error(transparent)]
     Store(#[from] manager::Error),
@@ -79,7 +94,7 @@ impl SessionError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Prices(PricesError::Database(_)) | Self::Store(_) => ExitCode::Internal,
-            Self::Prices(_) | Self::Plan(_) => ExitCode::Usage,
+            Self::Prices(_) | Self::Plan(_) | Self::Leak { .. } => ExitCode::Usage,
             Self::Folder { .. } | Self::Report(_) => ExitCode::NotWritten,
         }
     }
@@ -89,7 +104,6 @@ impl SessionError {
 struct Prepared {
     plan: Plan,
     prices: PathBuf,
-    inputs: String,
 }
 
 /// Runs everything, and writes the report even if it was interrupted.
@@ -168,10 +182,9 @@ fn run_scenario(
 ) -> Result<(), SessionError> {
     let work = folder.join("work").join(&scenario.id);
     make(&work)?;
-    let prepared = prepare(scenario, options.seed, &work)?;
+    let prepared = prepare(options, scenario, &work)?;
     let mut reference: Option<Vec<Score>> = None;
-    let wanted = |driver: &&Driver| options.drivers.is_empty() || options.drivers.contains(driver);
-    for &driver in scenario.drivers.iter().filter(wanted) {
+    for &driver in scenario.drivers.iter().filter(|driver| options.wants(**driver)) {
         if options.interrupted.load(Ordering::Relaxed) {
             exit_codes.push(ExitCode::Interrupted);
             return Ok(());
@@ -223,7 +236,6 @@ fn run_driver(
         driver,
         seed: options.seed,
         prices: &prepared.prices,
-        inputs: &prepared.inputs,
         program: &options.program,
         folder: &place,
         history: &histories.join(format!("{}.{driver}.jsonl", scenario.id)),
@@ -237,25 +249,36 @@ fn run_driver(
     finished
 }
 
-/// Loads the prices into a database of their own, and draws the plan.
-fn prepare(scenario: &Scenario, seed: Seed, work: &Path) -> Result<Prepared, SessionError> {
-    let manager = Manager::new(manager::Config::default())?;
+/// Loads the prices, if there are any, into a database of their own, and draws the plan.
+fn prepare(options: &Options, scenario: &Scenario, work: &Path) -> Result<Prepared, SessionError> {
     let prices = work.join("prices.duckdb");
-    let data = &scenario.data;
+    let data = match &scenario.work {
+        Work::Pipeline { data, .. } => data,
+        Work::Panel(panel) => {
+            let sessions =
+                (0..panel.sessions).map(|session| format!("session {session}")).collect();
+            let market = Market { sessions, tickers: Vec::new() };
+            return Ok(Prepared { plan: plan::plan(scenario, &market, options.seed)?, prices });
+        }
+    };
+    let manager = Manager::new(manager::Config::default())?;
     manager.create(&prices, |new| {
-        pipeline::load(new, &data.prices, &data.from, data.tickers.as_deref())
+        pipeline::load(new, &data.prices, &data.from, data.tickers.as_deref(), data.price)
             .map_err(SessionError::from)
     })?;
-    let (sessions, tickers) = pipeline::market(&*manager.read(&prices)?)?;
+    let lease = manager.read(&prices)?;
+    let (sessions, tickers) = pipeline::market(&lease)?;
     let tickers =
         tickers.into_iter().map(|(name, first_session)| Ticker { name, first_session }).collect();
-    let plan = plan::plan(scenario, &Market { sessions, tickers }, seed)?;
-    let bytes = fs::read(&data.prices).map_err(|source| SessionError::Folder {
-        action: "read",
-        path: data.prices.clone(),
-        source,
-    })?;
-    Ok(Prepared { plan, prices, inputs: format!("{:016x}", fnv1a(&bytes)) })
+    let plan = plan::plan(scenario, &Market { sessions, tickers }, options.seed)?;
+    // What the store will refuse in the end is refused before anything runs, where a driver has a store that refuses.
+    if scenario.drivers.contains(&Driver::Managed) && options.wants(Driver::Managed) {
+        let specs = Specs::read(&lease, &scenario.windows, data.price);
+        let specs = specs.map_err(manager::Error::from)?;
+        let scenario = scenario.id.clone();
+        specs.check(&plan).map_err(|leak| SessionError::Leak { scenario, leak })?;
+    }
+    Ok(Prepared { plan, prices })
 }
 
 fn progress_bar(drawn: bool, scenario: &Scenario, driver: Driver, windows: usize) -> ProgressBar {

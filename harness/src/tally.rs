@@ -4,10 +4,10 @@
 //!
 //! Pure functions of the history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
-use reports::{Counts, Latencies, Latency, Score};
+use reports::{Counts, Latencies, Latency, Score, StoreFigures};
 
 use crate::check;
 use crate::history::{Event, History, Outcome, Role, What};
@@ -46,6 +46,35 @@ pub fn counts(history: &History) -> Counts {
         }
     }
     counts
+}
+
+/// What the store did over all phases.
+pub fn store_figures(history: &History) -> StoreFigures {
+    let mut figures = StoreFigures::default();
+    let mut computed = BTreeSet::new();
+    for event in &history.events {
+        match &event.what {
+            What::Lookup { hits, missed, .. } => {
+                figures.hits += u64::from(*hits);
+                figures.lookups += u64::from(*hits) + missed.len() as u64;
+            }
+            What::Computed { key, took_ns } => {
+                figures.computed += 1;
+                figures.computed_twice += u64::from(!computed.insert(key));
+                figures.compute_ns += took_ns;
+            }
+            What::Compared { same, .. } => {
+                figures.compared += 1;
+                figures.wrong += u64::from(!same);
+            }
+            What::Stored { disk_bytes, saved_us } => {
+                figures.disk_bytes = *disk_bytes;
+                figures.saved_ns = saved_us.saturating_mul(1_000);
+            }
+            _ => {}
+        }
+    }
+    figures
 }
 
 /// When each key was first acknowledged.
@@ -181,7 +210,7 @@ mod tests {
 
     fn lookup(hits: u32, missed: &[&str], took_ns: u64) -> What {
         let missed = missed.iter().map(|&key| key.to_owned()).collect();
-        What::Lookup { window: 0, hits, missed, took_ns }
+        What::Lookup { window: 0, hits, absent: 0, missed, took_ns }
     }
 
     #[test]
@@ -201,6 +230,34 @@ mod tests {
         assert_eq!(counts.recomputes, 1);
         assert_eq!(counts.operations, 5);
         assert_eq!(counts.hit_ratio_published(), Some(0.75));
+    }
+
+    #[test]
+    fn what_is_computed_twice_or_compares_wrong_is_counted() {
+        let computed = |key: &str| What::Computed { key: key.into(), took_ns: 100 };
+        let compared = |same| What::Compared { key: "a".into(), same };
+        let figures = store_figures(&history(vec![
+            (1, "training-0/0", lookup(0, &["a", "b"], 1)),
+            (2, "training-0/0", computed("a")),
+            (3, "training-0/0", computed("b")),
+            (4, "evaluation-1/0", lookup(2, &[], 1)),
+            (5, "evaluation-1/0", computed("a")),
+            (6, "evaluation-1/0", compared(true)),
+            (7, "evaluation-1/0", compared(false)),
+            (8, "coordinator", What::Stored { disk_bytes: 9, saved_us: 2 }),
+        ]));
+        let expected = StoreFigures {
+            lookups: 4,
+            hits: 2,
+            computed: 3,
+            computed_twice: 1,
+            compared: 2,
+            wrong: 1,
+            compute_ns: 300,
+            saved_ns: 2_000,
+            disk_bytes: 9,
+        };
+        assert_eq!((figures, figures.hit_ratio()), (expected, Some(0.5)));
     }
 
     #[test]

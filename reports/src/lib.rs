@@ -49,7 +49,8 @@ pub use model::{
     Summary, Versions,
 };
 pub use scenario::{
-    Actor, Check, Counts, Failure, Latencies, Latency, Mode, ScenarioReport, Score, Verdict,
+    Actor, Check, Counts, Failure, Latencies, Latency, Mode, ScenarioReport, Score, StoreFigures,
+    Verdict,
 };
 pub use schema::schema;
 pub use summary::table;

@@ -30,6 +30,9 @@ pub struct ScenarioReport {
     pub actors: Vec<Actor>,
     /// What was counted.
     pub counts: Counts,
+    /// What the store did, where the scenario is about the store alone. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreFigures>,
     /// How long things took. Nanoseconds throughout.
     pub latency_ns: Latencies,
     /// What the checks say about the recorded history.
@@ -105,6 +108,36 @@ impl Counts {
     pub fn hit_ratio_published(&self) -> Option<f64> {
         let (hits, misses) = (self.cache_hits as f64, self.misses_published as f64);
         (0.0 < hits + misses).then(|| hits / (hits + misses))
+    }
+}
+
+/// What the store did in one scenario, over all phases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoreFigures {
+    /// Keys that were looked up.
+    pub lookups: u64,
+    /// Those that were found.
+    pub hits: u64,
+    /// Artefacts that were computed.
+    pub computed: u64,
+    /// Those of `computed` that had been computed before.
+    pub computed_twice: u64,
+    /// Artefacts that were found and computed again, to be compared.
+    pub compared: u64,
+    /// Those of `compared` that were not what they should be.
+    pub wrong: u64,
+    /// What computing took, over all actors. Nanoseconds.
+    pub compute_ns: u64,
+    /// What computing the artefacts that were found would have taken. Nanoseconds.
+    pub saved_ns: u64,
+    /// What the database and its files take on disk. Bytes.
+    pub disk_bytes: u64,
+}
+
+impl StoreFigures {
+    /// The part of the look-ups that found something, from 0 to 1. `None` if there was no look-up.
+    pub fn hit_ratio(&self) -> Option<f64> {
+        (0 < self.lookups).then(|| self.hits as f64 / self.lookups as f64)
     }
 }
 

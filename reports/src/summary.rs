@@ -6,7 +6,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::model::Report;
-use crate::scenario::{Check, Latency, ScenarioReport};
+use crate::scenario::{Check, Latency, ScenarioReport, StoreFigures};
 
 /// What a cell shows where nothing was measured.
 const NOTHING: &str = "-";
@@ -35,6 +35,19 @@ const ROWS: [(&str, Show); 10] = [
     }),
 ];
 
+/// The rows that come on top where a scenario is about the store alone.
+const STORE_ROWS: [(&str, Show); 7] = [
+    ("keys looked up", |s| store(s, |figures| figures.lookups.to_string())),
+    ("found", |s| store(s, |figures| or_nothing(figures.hit_ratio(), percent))),
+    ("artefacts computed", |s| store(s, |figures| figures.computed.to_string())),
+    ("computed twice", |s| store(s, |figures| figures.computed_twice.to_string())),
+    ("look-up of a batch p50 / p99", |s| or_nothing(s.latency_ns.lookup, quantiles)),
+    ("computing done / saved", |s| {
+        store(s, |figures| format!("{} / {}", human(figures.compute_ns), human(figures.saved_ns)))
+    }),
+    ("disk", |s| store(s, |figures| format!("{} MB", rounded(figures.disk_bytes, 1_000_000)))),
+];
+
 /// The summary of a run: for each scenario a table with one column per driver, and below it one line
 /// for each check that did not find what was expected.
 ///
@@ -61,7 +74,9 @@ fn section(report: &Report, id: &str) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header(std::iter::once(one_line(id)).chain(labels.iter().cloned()));
-    for (name, show) in ROWS {
+    let is_of_store = runs.iter().any(|run| run.store.is_some());
+    let of_store = STORE_ROWS.into_iter().filter(|_| is_of_store);
+    for (name, show) in of_store.chain(ROWS) {
         let cells = runs.iter().map(|run| show(run));
         table.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
@@ -97,6 +112,10 @@ fn label(run: &ScenarioReport, runs: &[&ScenarioReport]) -> String {
     } else {
         one_line(&format!("{} ({}, {})", run.driver, run.mode, run.seed))
     }
+}
+
+fn store(run: &ScenarioReport, show: impl FnOnce(StoreFigures) -> String) -> String {
+    or_nothing(run.store, show)
 }
 
 fn or_nothing<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {

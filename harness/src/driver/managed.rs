@@ -5,67 +5,93 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manager::{
-    AccessMode, Config, FeatureSpec, FeatureStore, LeaseEvent, Lookup, Manager, Observer,
-    PhaseGuard, Publication, StoreOptions, WritesInEvaluation,
+    AccessMode, Config, FeatureSpec, FeatureStore, Fill, LeaseEvent, Lookup, Manager, Observer,
+    PhaseGuard, Publication, WritesInEvaluation,
 };
 use parking_lot::Mutex;
 
-use super::{Failed, Store};
-use crate::history::{Mode, Outcome, Role, What};
+use super::{Failed, Fresh, Made, Store};
+use crate::history::{Mode, Outcome, Role, Row, What};
 use crate::probe::{Probe, as_ns};
+use crate::scenario::Writes;
 
 /// Longer than any phase of a scenario lasts: a process that is told its phase early waits for the other one.
 const PHASE_MAX: Duration = Duration::from_mins(2);
 
+/// Longer than any run lasts: what was not listed then will never have been.
+const FOR_GOOD: Duration = Duration::from_hours(24 * 36_500);
+
 /// See the module's header.
 pub(super) struct Managed {
-    manager: Manager,
     store: FeatureStore,
     phase: Mutex<Option<PhaseGuard>>,
     probe: Probe,
 }
 
-/// Keys and payloads of all rows.
-pub(super) const ALL: &str = "SELECT lower(hex(key)), inline FROM flockgate_manifest";
-
 pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     FeatureStore::open(&Manager::new(Config::default())?, path).map(|_| ())
 }
 
+/// What a fresh reader finds: in the manifest, in files, and in what evaluators have left.
+pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
+    let store = FeatureStore::open_existing(&Manager::new(Config::default())?, path)?;
+    let mut rows = Vec::new();
+    for keys in store.keys()?.chunks(1_000) {
+        for (key, found) in keys.iter().zip(store.get_many(keys)?) {
+            rows.extend(made(found)?.map(|made| super::row(*key, &made)));
+        }
+    }
+    Ok(rows)
+}
+
+pub(super) fn saved_us(path: &Path) -> Result<u64, manager::Error> {
+    let store = FeatureStore::open_existing(&Manager::new(Config::default())?, path)?;
+    Ok(store.stats()?.everywhere.saved_us)
+}
+
 impl Managed {
-    pub(super) fn open(path: &Path, role: Role, probe: Probe) -> Result<Self, manager::Error> {
+    pub(super) fn open(
+        path: &Path,
+        role: Role,
+        writes: Writes,
+        probe: Probe,
+    ) -> Result<Self, manager::Error> {
         let config = Config {
             label: role.to_string(),
             duckdb_threads: Some(1),
-            // An evaluator that misses computes and publishes, between the other evaluators' reads.
-            writes_in_evaluation: match role {
-                Role::Training => WritesInEvaluation::Refuse,
-                Role::Evaluation => WritesInEvaluation::Allow,
+            writes_in_evaluation: match (role, writes) {
+                // An evaluator that misses computes and publishes, between the other evaluators' reads.
+                (Role::Evaluation, Writes::AtOnce) => WritesInEvaluation::Allow,
+                // It leaves what it has computed for the next training phase.
+                (Role::Evaluation, Writes::Spool) | (Role::Training, _) => {
+                    WritesInEvaluation::Refuse
+                }
             },
             wait_max: PHASE_MAX,
             ..Config::default()
         };
         let manager = Manager::with_observer(config, Arc::new(Recording(probe.clone())))?;
-        let options = StoreOptions { inline_bytes_max: 1 << 20, ..StoreOptions::default() };
-        let store = FeatureStore::open_with(&manager, path, options)?;
-        Ok(Self { manager, store, phase: Mutex::default(), probe })
+        let store = FeatureStore::open(&manager, path)?;
+        Ok(Self { store, phase: Mutex::default(), probe })
     }
 
-    fn surface(&self, error: &manager::Error) -> Failed {
+    fn surface(&self, error: manager::Error) -> Failed {
         let message = error.to_string();
         self.probe.record(What::SurfacedError { message: message.clone() });
         let unknown = matches!(error, manager::Error::UnknownOutcome { .. });
-        Failed { message, outcome: if unknown { Outcome::Unknown } else { Outcome::Failed } }
+        let outcome = if unknown { Outcome::Unknown } else { Outcome::Failed };
+        let leak = if let manager::Error::Leak(leak) = error { Some(leak) } else { None };
+        Failed { message, outcome, leak }
     }
 }
 
 impl Store for Managed {
     fn enter(&self, phase: Role) -> Result<(), Failed> {
         let guard = match phase {
-            Role::Training => self.manager.training_phase(self.store.path()),
-            Role::Evaluation => self.manager.evaluation_phase(self.store.path()),
+            Role::Training => self.store.training_phase(),
+            Role::Evaluation => self.store.evaluation_phase(),
         };
-        *self.phase.lock() = Some(guard.map_err(|error| self.surface(&error))?);
+        *self.phase.lock() = Some(guard.map_err(|error| self.surface(error))?);
         Ok(())
     }
 
@@ -73,22 +99,64 @@ impl Store for Managed {
         *self.phase.lock() = None;
     }
 
-    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
-        let keys: Vec<_> = specs.iter().map(FeatureSpec::key).collect();
-        let found = self.store.get_many(&keys).map_err(|error| self.surface(&error))?;
-        let bytes = |lookup: Lookup| {
-            let bytes = lookup.hit().map(|artefact| Ok(artefact.bytes()?.into_owned()));
-            bytes.transpose().map_err(|error| self.surface(&error))
-        };
-        found.into_iter().map(bytes).collect()
+    fn get_many(&self, specs: &[FeatureSpec], as_of: u32) -> Result<Vec<Option<Made>>, Failed> {
+        let found = self.store.as_of(as_of).get_many(specs);
+        let found = found.and_then(|found| found.into_iter().map(made).collect());
+        found.map_err(|error| self.surface(error))
     }
 
-    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed> {
-        let artefacts = artefacts.iter();
-        let publications =
-            artefacts.map(|(spec, payload)| Publication::new(spec, payload.to_vec())).collect();
-        self.store.publish(publications).map(|_| ()).map_err(|error| self.surface(&error))
+    fn publish(&self, artefacts: &[Fresh<'_>]) -> Result<(), Failed> {
+        let publications = artefacts.iter().map(publication).collect();
+        self.store.publish(publications).map(|_| ()).map_err(|error| self.surface(error))
     }
+
+    fn get_or_make(
+        &self,
+        spec: &FeatureSpec,
+        as_of: u32,
+        make: &mut dyn FnMut() -> Option<Made>,
+    ) -> Option<Result<Made, Failed>> {
+        let compute = || make().map(fill).ok_or(Cause::NotMade);
+        let found = self.store.as_of(as_of).get_or_compute(spec, compute);
+        let found = found.and_then(|found| Ok(made(found)?));
+        Some(match found {
+            Ok(Some(made)) => Ok(made),
+            Err(Cause::Store(error)) => Err(self.surface(error)),
+            Ok(None) | Err(Cause::NotMade) => {
+                let message = Cause::NotMade.to_string();
+                Err(Failed { message, outcome: Outcome::Failed, leak: None })
+            }
+        })
+    }
+}
+
+/// Why something was neither found nor made.
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Store(#[from] manager::Error),
+    #[error("it could not be computed")]
+    NotMade,
+}
+
+fn publication<'a>(fresh: &Fresh<'a>) -> Publication<'a> {
+    let (spec, fill) = (fresh.spec, fill(fresh.made.clone()));
+    Publication { spec, fill, computed_in: fresh.computed_in }
+}
+
+fn fill(made: Made) -> Fill {
+    match made {
+        Made::Bytes(bytes) => Fill::Bytes(bytes),
+        Made::Absent(reason) => Fill::Absent { reason, retry_after: FOR_GOOD },
+    }
+}
+
+fn made(found: Lookup) -> Result<Option<Made>, manager::Error> {
+    Ok(match found {
+        Lookup::Hit(artefact) => Some(Made::Bytes(artefact.bytes()?.into_owned())),
+        Lookup::Absent(absent) => Some(Made::Absent(absent.reason)),
+        Lookup::Miss => None,
+    })
 }
 
 /// Turns what the manager tells into events.

@@ -6,19 +6,16 @@ use std::path::Path;
 use manager::duckdb::{self, AccessMode, Config, Connection, params_from_iter};
 use manager::{ErrorClass, FeatureSpec, Key, Manager};
 
-use super::Failed;
-use crate::history::{Outcome, What};
+use super::{Failed, Fresh, Made};
+use crate::history::{Outcome, Row, What};
 use crate::probe::Probe;
-
-/// Keys and payloads of all rows.
-pub(super) const ALL: &str = "SELECT lower(hex(key)), payload FROM feature_cache";
 
 pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
     // The creation is not what is compared, so it is done safely for everybody.
     let manager = Manager::new(manager::Config::default())?;
     manager.create(path, |new| -> Result<(), manager::Error> {
         Ok(new.execute_batch(
-            "CREATE TABLE feature_cache (key BLOB NOT NULL, payload BLOB NOT NULL)",
+            "CREATE TABLE feature_cache (key BLOB NOT NULL, payload BLOB, absent VARCHAR)",
         )?)
     })?;
     Ok(())
@@ -32,28 +29,25 @@ pub(super) fn open(path: &Path, mode: AccessMode) -> duckdb::Result<Connection> 
 pub(super) fn get_many(
     connection: &Connection,
     specs: &[FeatureSpec],
-) -> duckdb::Result<Vec<Option<Vec<u8>>>> {
+) -> duckdb::Result<Vec<Option<Made>>> {
     let keys: Vec<Key> = specs.iter().map(FeatureSpec::key).collect();
     let sql = format!(
-        "SELECT key, payload FROM feature_cache WHERE key IN ({})",
+        "SELECT key, payload, absent FROM feature_cache WHERE key IN ({})",
         placeholders(keys.len())
     );
     let mut statement = connection.prepare(&sql)?;
     let found = statement
         .query_map(params_from_iter(keys.iter().map(|key| key.as_bytes().as_slice())), |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            Ok((row.get(0)?, made(row)?))
         })?
-        .collect::<duckdb::Result<HashMap<Vec<u8>, Vec<u8>>>>()?;
+        .collect::<duckdb::Result<HashMap<Vec<u8>, Made>>>()?;
     Ok(keys.iter().map(|key| found.get(key.as_bytes().as_slice()).cloned()).collect())
 }
 
 /// Stores what is not there yet, in one transaction, through an appender: what the store of the manager does.
-pub(super) fn publish(
-    connection: &mut Connection,
-    artefacts: &[(&FeatureSpec, &[u8])],
-) -> duckdb::Result<()> {
+pub(super) fn publish(connection: &mut Connection, artefacts: &[Fresh<'_>]) -> duckdb::Result<()> {
     let transaction = connection.transaction()?;
-    let keys: Vec<Key> = artefacts.iter().map(|(spec, _)| spec.key()).collect();
+    let keys: Vec<Key> = artefacts.iter().map(|fresh| fresh.spec.key()).collect();
     let sql = format!("SELECT key FROM feature_cache WHERE key IN ({})", placeholders(keys.len()));
     let mut present = transaction
         .prepare(&sql)?
@@ -62,14 +56,34 @@ pub(super) fn publish(
         })?
         .collect::<duckdb::Result<HashSet<Vec<u8>>>>()?;
     let mut appender = transaction.appender("feature_cache")?;
-    for (key, (_, payload)) in keys.iter().zip(artefacts) {
+    for (key, fresh) in keys.iter().zip(artefacts) {
         if present.insert(key.as_bytes().to_vec()) {
-            appender.append_row(duckdb::params![key.as_bytes().as_slice(), payload])?;
+            let (payload, absent) = match fresh.made {
+                Made::Bytes(bytes) => (Some(bytes.as_slice()), None),
+                Made::Absent(reason) => (None, Some(reason)),
+            };
+            appender.append_row(duckdb::params![key.as_bytes().as_slice(), payload, absent])?;
         }
     }
     appender.flush()?;
     drop(appender);
     transaction.commit()
+}
+
+/// What a fresh reader finds.
+pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
+    let lease = Manager::new(manager::Config::default())?.read(path)?;
+    let mut statement =
+        lease.prepare("SELECT lower(hex(key)), payload, absent FROM feature_cache")?;
+    let rows = statement
+        .query_map([], |row| Ok(Row { key: row.get(0)?, content: super::content(&made(row)?) }))?;
+    Ok(rows.collect::<duckdb::Result<_>>()?)
+}
+
+/// The second column, or the reason in the third that there is none.
+fn made(row: &duckdb::Row<'_>) -> duckdb::Result<Made> {
+    let payload: Option<Vec<u8>> = row.get(1)?;
+    payload.map_or_else(|| Ok(Made::Absent(row.get(2)?)), |payload| Ok(Made::Bytes(payload)))
 }
 
 fn placeholders(count: usize) -> String {
@@ -92,5 +106,5 @@ pub(super) fn surface(error: &duckdb::Error, probe: &Probe) -> Failed {
     let message = error.to_string();
     let locked = ErrorClass::of(&message) == ErrorClass::FileLocked;
     probe.record(What::SurfacedError { message: message.clone() });
-    Failed { message, outcome: if locked { Outcome::Failed } else { Outcome::Unknown } }
+    Failed { message, outcome: if locked { Outcome::Failed } else { Outcome::Unknown }, leak: None }
 }

@@ -10,7 +10,7 @@ use manager::duckdb::{self, AccessMode, Connection};
 use manager::{Backoff, FeatureSpec};
 use parking_lot::Mutex;
 
-use super::{Failed, Store, plain};
+use super::{Failed, Fresh, Made, Store, plain};
 use crate::history::{Mode, Role, What};
 use crate::probe::{Probe, as_ns};
 
@@ -84,11 +84,11 @@ impl Store for Retrying {
 
     fn leave(&self) {}
 
-    fn get_many(&self, specs: &[FeatureSpec]) -> Result<Vec<Option<Vec<u8>>>, Failed> {
+    fn get_many(&self, specs: &[FeatureSpec], _: u32) -> Result<Vec<Option<Made>>, Failed> {
         self.with(&AccessMode::ReadOnly, |connection| plain::get_many(connection, specs))
     }
 
-    fn publish(&self, artefacts: &[(&FeatureSpec, &[u8])]) -> Result<(), Failed> {
+    fn publish(&self, artefacts: &[Fresh<'_>]) -> Result<(), Failed> {
         self.with(&AccessMode::ReadWrite, |connection| plain::publish(connection, artefacts))
     }
 }

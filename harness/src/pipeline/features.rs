@@ -27,6 +27,8 @@
 //!   volume changes.
 //! * `trend_21`, `trend_fit_21`: slope and R² of a line through the logs of the close.
 
+use std::ops::Range;
+
 use manager::duckdb::{self, Connection, Row, params};
 
 use super::bytes::{DecodeError, Kind, put};
@@ -184,38 +186,37 @@ pub enum FeaturesError {
         /// As asked for.
         block_sessions: u32,
     },
+    /// Nothing is asked for.
+    #[error("compute features: of no session at all; ask for at least 1")]
+    NoSessions,
     /// A label that looks nowhere.
     #[error("compute features: a label over 0 sessions is always 0; look at least 1 session ahead")]
     NoLabel,
     /// DuckDB failed.
     #[error(
-        "compute features of `{ticker}` in block {block}: {source}; is the table `price` loaded?"
+        "compute features of `{ticker}` at sessions {sessions:?}: {source}; is the table `price` loaded?"
     )]
     Database {
         /// As asked for.
         ticker: String,
         /// As asked for.
-        block: u32,
+        sessions: Range<u32>,
         /// What DuckDB says.
         source: duckdb::Error,
     },
 }
 
-/// Computes block `block` of `ticker`, where a block is `block_sessions` long and a label looks
-/// `label_sessions` ahead.
-///
-/// It reads the sessions from [`LOOKBACK`] before the block to `label_sessions` after it, and the
-/// result depends on nothing else: not on other tickers, not on earlier or later sessions. The caller
-/// sets `threads = 1`, for with several DuckDB may sum in another order.
-///
-/// A ticker without a full look-back at a session has no row there. A ticker that the table does not
-/// have has no rows at all: a block of nothing is an answer.
+/// The text that features are computed by: whatever changes them changes it, or raises [`VERSION`].
+pub fn code() -> &'static str {
+    STATEMENT
+}
+
+/// Computes block `block` of `ticker`, where a block is `block_sessions` long, as [`compute_range`] does.
 ///
 /// # Errors
 ///
 /// * [`FeaturesError::NoSuchBlock`] if `block_sessions` is 0 or the block ends beyond 2³² sessions.
-/// * [`FeaturesError::NoLabel`] if `label_sessions` is 0.
-/// * [`FeaturesError::Database`] if the table `price` cannot be read.
+/// * Those of [`compute_range`].
 pub fn compute(
     connection: &Connection,
     ticker: &str,
@@ -227,12 +228,39 @@ pub fn compute(
     let (Some(end), 1..) = (end, block_sessions) else {
         return Err(FeaturesError::NoSuchBlock { block, block_sessions });
     };
+    compute_range(connection, ticker, end - block_sessions..end, label_sessions)
+}
+
+/// Computes the features of `ticker` at some sessions, where a label looks `label_sessions` ahead.
+///
+/// It reads the sessions from [`LOOKBACK`] before them to `label_sessions` after them, and the
+/// result depends on nothing else: not on other tickers, not on earlier or later sessions. The caller
+/// sets `threads = 1`, for with several DuckDB may sum in another order.
+///
+/// A ticker without a full look-back at a session has no row there. A ticker that the table does not
+/// have has no rows at all: a block of nothing is an answer.
+///
+/// # Errors
+///
+/// * [`FeaturesError::NoSessions`] if there are none.
+/// * [`FeaturesError::NoLabel`] if `label_sessions` is 0.
+/// * [`FeaturesError::Database`] if the table `price` cannot be read.
+pub fn compute_range(
+    connection: &Connection,
+    ticker: &str,
+    sessions: Range<u32>,
+    label_sessions: u32,
+) -> Result<FeatureBlock, FeaturesError> {
+    if sessions.is_empty() {
+        return Err(FeaturesError::NoSessions);
+    }
     if label_sessions == 0 {
         return Err(FeaturesError::NoLabel);
     }
-    let (first, last) = (end - block_sessions, end - 1);
-    let rows = query(connection, ticker, first, last, label_sessions)
-        .map_err(|source| FeaturesError::Database { ticker: ticker.to_owned(), block, source })?;
+    let (first, last) = (sessions.start, sessions.end - 1);
+    let rows = query(connection, ticker, first, last, label_sessions).map_err(|source| {
+        FeaturesError::Database { ticker: ticker.to_owned(), sessions, source }
+    })?;
     Ok(FeatureBlock { first_session: first, rows })
 }
 

@@ -5,9 +5,9 @@
 //! `price(ticker VARCHAR, session UINTEGER, date DATE, open, high, low, close, volume DOUBLE)`,
 //! ordered by ticker and session, so that DuckDB skips the row groups of other tickers.
 //!
-//! `Adj Close` is not loaded. It folds in every split and dividend up to the day the file was made:
-//! AAPL's factor in 2000 is 0.032 because of splits after 2013, so whoever computes from it looks
-//! ahead.
+//! `Adj Close` is not loaded, unless somebody asks for it by [`Price::AdjClose`]. It folds in every split
+//! and dividend up to the day the file was made: AAPL's factor in 2000 is 0.032 because of splits after
+//! 2013, so whoever computes from it looks ahead, and a store that is asked as of a position refuses it.
 //!
 //! # How the file is read
 //!
@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use manager::duckdb::{self, Connection, OptionalExt, params};
+use serde::{Deserialize, Serialize};
 
 const HEADER: &str = "Ticker,Date,Open,High,Low,Close,Volume,Adj Close";
 
@@ -45,7 +46,8 @@ SELECT line, text, len(cell) AS width,
     try_cast(cell[4] AS DOUBLE) AS high,
     try_cast(cell[5] AS DOUBLE) AS low,
     try_cast(cell[6] AS DOUBLE) AS close,
-    try_cast(cell[7] AS DOUBLE) AS volume
+    try_cast(cell[7] AS DOUBLE) AS volume,
+    try_cast(cell[8] AS DOUBLE) AS adjusted
 FROM cells";
 
 /// The first line that is not a good one, and why. NaN compares as the greatest number.
@@ -62,6 +64,8 @@ WITH judged AS (
         WHEN NOT coalesce(close > 0 AND isfinite(close), false) THEN 'close is not a positive number'
         WHEN NOT coalesce(volume >= 0 AND isfinite(volume), false)
             THEN 'volume is not a number of at least 0'
+        WHEN $1 AND NOT coalesce(adjusted > 0 AND isfinite(adjusted), false)
+            THEN 'adj close is not a positive number'
         WHEN high < greatest(open, low, close) THEN 'high is below another price of the day'
         WHEN low > least(open, close) THEN 'low is above another price of the day'
         WHEN row_number() OVER (PARTITION BY ticker, date ORDER BY line) > 1
@@ -71,14 +75,39 @@ WITH judged AS (
 )
 SELECT line, problem FROM judged WHERE problem IS NOT NULL ORDER BY line LIMIT 1";
 
-/// Tickers hold no comma, so a list of them travels as one parameter.
+/// Tickers hold no comma, so a list of them travels as one parameter. With `$3` all prices of a day are adjusted as its
+/// close is.
 const CREATE: &str = r"
 CREATE TABLE price AS
 SELECT ticker, (dense_rank() OVER (ORDER BY date) - 1)::UINTEGER AS session, date,
-    open, high, low, close, volume
-FROM price_line
+    open * factor AS open, high * factor AS high, low * factor AS low, close * factor AS close, volume
+FROM (SELECT *, CASE WHEN $3 THEN adjusted / close ELSE 1 END AS factor FROM price_line)
 WHERE line > 1 AND date >= $1::DATE AND ticker IN (SELECT unnest(string_split($2, ',')))
 ORDER BY ticker, session";
+
+/// Which price is the price of a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Price {
+    /// What it was traded at, as everybody knew that evening.
+    #[default]
+    Close,
+    /// The same, with every split and dividend folded in that came until the file was made.
+    AdjClose,
+}
+
+impl Price {
+    /// Both, by the names of their columns.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("Close", Self::Close), ("Adj Close", Self::AdjClose)];
+
+    /// The name of its column.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Close => "Close",
+            Self::AdjClose => "Adj Close",
+        }
+    }
+}
 
 /// Why prices could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +215,7 @@ pub enum PricesError {
 }
 
 /// Loads the prices since `from` (a date like `2000-03-01`) of some tickers, or of all that the file
-/// has, into a new table `price`.
+/// has, into a new table `price`. With [`Price::AdjClose`] open, high and low are adjusted as the close is.
 ///
 /// `session` counts the dates of all rows kept, from 0. The whole file must be good, also the lines
 /// that are not kept. The table appears as a whole or not at all, with or without a transaction of
@@ -205,9 +234,10 @@ pub fn load(
     csv: &Path,
     from: &str,
     tickers: Option<&[String]>,
+    price: Price,
 ) -> Result<(), PricesError> {
     check_file(csv)?;
-    let loaded = load_lines(connection, csv, from, tickers);
+    let loaded = load_lines(connection, csv, from, tickers, price);
     let dropped = connection.execute_batch("DROP TABLE IF EXISTS temp.price_line");
     loaded?; // the first cause; in a transaction that it spoilt, the drop fails too
     Ok(dropped?)
@@ -248,13 +278,15 @@ fn load_lines(
     csv: &Path,
     from: &str,
     tickers: Option<&[String]>,
+    price: Price,
 ) -> Result<(), PricesError> {
+    let is_adjusted = price == Price::AdjClose;
     let path = csv.to_str().ok_or_else(|| unreadable(csv, "its path is not UTF-8"))?;
     check_from(connection, from)?;
     connection.execute(READ, [literal(path)]).map_err(|error| unreadable(csv, error))?;
-    check_lines(connection, csv)?;
+    check_lines(connection, csv, is_adjusted)?;
     let tickers = choose(connection, csv, from, tickers)?;
-    connection.execute(CREATE, params![from, tickers.join(",")])?;
+    connection.execute(CREATE, params![from, tickers.join(","), is_adjusted])?;
     Ok(())
 }
 
@@ -275,7 +307,7 @@ fn check_from(connection: &Connection, from: &str) -> Result<(), PricesError> {
     if is_day { Ok(()) } else { Err(PricesError::From { from }) }
 }
 
-fn check_lines(connection: &Connection, csv: &Path) -> Result<(), PricesError> {
+fn check_lines(connection: &Connection, csv: &Path, is_adjusted: bool) -> Result<(), PricesError> {
     let file = || csv.to_path_buf();
     let header: Option<String> = connection
         .query_row("SELECT text FROM price_line WHERE line = 1", [], |row| row.get(0))
@@ -287,8 +319,9 @@ fn check_lines(connection: &Connection, csv: &Path) -> Result<(), PricesError> {
         }
         None => return Err(PricesError::Empty { file: file() }),
     }
-    let broken =
-        connection.query_row(FIRST_PROBLEM, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let broken = connection
+        .query_row(FIRST_PROBLEM, [is_adjusted], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
     match broken {
         None => Ok(()),
         Some((line, problem)) => Err(PricesError::Line { file: file(), line, problem }),

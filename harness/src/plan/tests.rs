@@ -9,7 +9,8 @@
 //! * What a plan must contain is worked out here from the definitions, not with the planner's own helpers.
 
 use super::*;
-use crate::scenario::{Data, Mode, Model, Windows};
+use crate::pipeline::Price;
+use crate::scenario::{Data, Mode, Model, Panel, Windows, Writes};
 use crate::seed::fnv1a;
 use manager::WindowMode;
 use proptest::prelude::*;
@@ -22,7 +23,15 @@ fn scenario() -> Scenario {
         suites: vec!["ci".to_owned()],
         mode: Mode::Free,
         drivers: vec![crate::scenario::Driver::Managed],
-        data: Data { prices: "prices.csv".into(), from: "2009-01-02".to_owned(), tickers: None },
+        work: Work::Pipeline {
+            data: Data {
+                prices: "prices.csv".into(),
+                price: Price::Close,
+                from: "2009-01-02".to_owned(),
+                tickers: None,
+            },
+            model: Model { ridge: 1.0 },
+        },
         windows: Windows {
             mode: WindowMode::Rolling,
             count: 3,
@@ -35,7 +44,7 @@ fn scenario() -> Scenario {
         },
         training: workers(2, 2),
         evaluation: workers(1, 2),
-        model: Model { ridge: 1.0 },
+        writes: Writes::AtOnce,
         expect: BTreeMap::new(),
     }
 }
@@ -52,9 +61,11 @@ fn market(sessions: u32, listed: &[u32]) -> Market {
 
 fn ticker(step: &Step) -> &str {
     match step {
-        Step::Features { ticker, .. } | Step::Fit { ticker, .. } | Step::Score { ticker, .. } => {
-            ticker
-        }
+        Step::Features { ticker, .. }
+        | Step::Fit { ticker, .. }
+        | Step::Late { ticker, .. }
+        | Step::Score { ticker, .. } => ticker,
+        Step::Panels { .. } | Step::Prepare { .. } | Step::Read { .. } => "",
     }
 }
 
@@ -118,8 +129,10 @@ fn a_ticker_waits_for_a_window_whose_whole_training_range_it_was_traded_in() {
         [(second_train_start - 15, 2), (second_train_start, 1), (second_train_start + 1, 0)]
     {
         let plan = plan(&scenario, &market(200, &[0, listed]), Seed(1)).unwrap();
-        let takes_part =
-            |window: &&WindowPlan| all_steps(window).iter().any(|step| ticker(step) == "T01");
+        let takes_part = |window: &&WindowPlan| {
+            let mut steps = all_steps(window).into_iter().filter(|step| ticker(step) == "T01");
+            steps.all(|step| !matches!(step, Step::Late { .. }))
+        };
         assert_eq!(plan.windows.iter().filter(takes_part).count(), windows_of_it);
     }
 }
@@ -227,12 +240,15 @@ proptest! {
                             computed.clear();
                             fitted.push(ticker);
                         }
-                        Step::Score { .. } => prop_assert!(false, "a training actor scores"),
+                        Step::Late { .. } => {}
+                        _ => prop_assert!(false, "a training actor scores"),
                     }
                 }
                 prop_assert!(computed.is_empty());
             }
-            let mut scored: Vec<&str> = window.evaluation.values().flatten().map(ticker).collect();
+            let steps = window.evaluation.values().flatten();
+            let mut scored: Vec<&str> =
+                steps.filter(|step| matches!(step, Step::Score { .. })).map(ticker).collect();
             fitted.sort_unstable();
             scored.sort_unstable();
             prop_assert!(scored.windows(2).all(|pair| pair[0] < pair[1]));
@@ -286,4 +302,50 @@ fn seeds_differ_in_who_does_what() {
     let other = plan(&scenario(), &market, Seed(2)).unwrap();
     assert_ne!(one.windows[0].training, other.windows[0].training);
     assert_ne!(one.windows[0].training, one.windows[1].training);
+}
+
+#[test]
+fn who_was_listed_too_late_is_looked_after_in_both_phases_and_not_scored() {
+    let plan = plan(&scenario(), &market(200, &[0, 500]), Seed(1)).unwrap();
+    for window in &plan.windows {
+        for (hands, chunks) in [(&window.training, 2), (&window.evaluation, 1)] {
+            let of_it: Vec<_> =
+                hands.values().flatten().filter(|step| ticker(step) == "T01").collect();
+            assert_eq!(of_it.len(), chunks, "{of_it:?}");
+            assert!(of_it.iter().all(|step| matches!(step, Step::Late { .. })), "{of_it:?}");
+        }
+    }
+}
+
+#[test]
+fn every_block_of_a_panel_is_dealt_once_and_every_evaluator_reads_what_is_new() {
+    let mut scenario = scenario();
+    scenario.work = Work::Panel(Panel { symbols: 3, sessions: 200 });
+    scenario.windows = Windows {
+        train_sessions: 60,
+        eval_sessions: 10,
+        step_sessions: 10,
+        label_sessions: 0,
+        embargo_sessions: 0,
+        ..scenario.windows
+    };
+    let plan = plan(&scenario, &market(200, &[]), Seed(1)).unwrap();
+    assert_eq!(plan.windows.len(), 3);
+    for WindowPlan { window, training, evaluation } in &plan.windows {
+        assert_eq!(window.train.end, window.eval.start, "nothing is purged");
+        let (mut trained, mut new) = (Vec::<u32>::new(), Vec::<u32>::new());
+        for step in training.values().flatten() {
+            match step {
+                Step::Panels { blocks } => trained.extend(blocks),
+                Step::Prepare { blocks } => new.extend(blocks),
+                other => panic!("{other:?}"),
+            }
+        }
+        trained.sort_unstable();
+        assert_eq!(trained, blocks(&window.train, 10));
+        assert_eq!(new, blocks(&window.eval, 10));
+        for steps in evaluation.values() {
+            assert_eq!(*steps, [Step::Read { blocks: new.clone() }]);
+        }
+    }
 }

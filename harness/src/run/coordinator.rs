@@ -17,7 +17,7 @@ use crate::driver;
 use crate::history::{self, Event, Header, History, ReadError, Recorder, Role, What, When};
 use crate::plan::{Plan, Step, WindowPlan};
 use crate::probe;
-use crate::scenario::{Driver, Scenario};
+use crate::scenario::{Driver, Scenario, Work};
 use crate::seed::Seed;
 
 /// How long a worker may take for one phase before it counts as stuck. Every wait inside it is shorter.
@@ -93,8 +93,6 @@ pub struct Job<'a> {
     pub seed: Seed,
     /// The prices' database.
     pub prices: &'a Path,
-    /// A fingerprint of the prices.
-    pub inputs: &'a str,
     /// The program that is started as `program worker`.
     pub program: &'a Path,
     /// An empty folder for the store.
@@ -165,6 +163,9 @@ pub fn run(
     }
     run.finish_all()?;
     let duration = begun.elapsed();
+    if matches!(job.scenario.work, Work::Panel(_)) {
+        run.record_stored()?;
+    }
     let rows = driver::visible(job.driver, &store_in(job.folder))?;
     run.record(What::Visible { rows })?;
     run.survey(When::After)?;
@@ -192,9 +193,10 @@ impl Run<'_> {
                 driver: self.job.driver,
                 store: store_in(self.job.folder),
                 prices: self.job.prices.into(),
-                inputs: self.job.inputs.into(),
+                seed: self.job.seed.0,
                 windows: self.job.scenario.windows.clone(),
-                ridge: self.job.scenario.model.ridge,
+                work: self.job.scenario.work.clone(),
+                writes: self.job.scenario.writes,
             };
             self.processes.push(process);
             self.owed.push(0);
@@ -314,6 +316,17 @@ impl Run<'_> {
         }
     }
 
+    fn record_stored(&mut self) -> Result<(), RunError> {
+        let folder = self.job.folder;
+        let disk_bytes = survey::disk_bytes(folder).map_err(|source| RunError::Io {
+            action: "measure",
+            path: folder.into(),
+            source,
+        })?;
+        let saved_us = driver::saved_us(self.job.driver, &store_in(folder))?;
+        self.record(What::Stored { disk_bytes, saved_us })
+    }
+
     fn survey(&mut self, when: When) -> Result<(), RunError> {
         let folder = self.job.folder;
         let survey = survey::take(when, folder).map_err(|source| RunError::Io {
@@ -353,7 +366,7 @@ fn fits_of(window: &WindowPlan) -> BTreeMap<String, Vec<u32>> {
     steps
         .filter_map(|step| match step {
             Step::Fit { ticker, blocks } => Some((ticker.clone(), blocks.clone())),
-            Step::Features { .. } | Step::Score { .. } => None,
+            _ => None,
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::{Event, Role};
 use crate::plan::Step;
-use crate::scenario::{Driver, Windows};
+use crate::scenario::{Driver, Windows, Work, Writes};
 
 /// What a worker is told. It answers each with one [`Reply`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,14 +34,26 @@ pub struct Start {
     pub driver: Driver,
     /// The store's database.
     pub store: PathBuf,
-    /// The prices' database, which nobody writes.
+    /// The prices' database, which nobody writes. None is there for a panel.
     pub prices: PathBuf,
-    /// A fingerprint of the prices.
-    pub inputs: String,
+    /// What the synthetic market is drawn from.
+    pub seed: u64,
     /// How time is cut.
     pub windows: Windows,
+    /// What is done.
+    pub work: Work,
+    /// When what evaluators have computed gets into the database.
+    pub writes: Writes,
+}
+
+impl Start {
     /// The penalty of the regression.
-    pub ridge: f64,
+    pub fn ridge(&self) -> f64 {
+        match &self.work {
+            Work::Pipeline { model, .. } => model.ridge,
+            Work::Panel(_) => 0.0,
+        }
+    }
 }
 
 /// See [`Command::Phase`].

@@ -24,6 +24,18 @@ pub fn take(when: When, folder: &Path) -> io::Result<What> {
     })
 }
 
+/// What all files below a folder take on disk.
+///
+/// # Errors
+///
+/// Those of reading the folder.
+pub fn disk_bytes(folder: &Path) -> io::Result<u64> {
+    let files = files_below(folder)?;
+    let blocks = files.iter().map(|file| Ok(fs::symlink_metadata(folder.join(file))?.blocks()));
+    // A block of stat(2) is 512 bytes, whatever the file system's are.
+    Ok(blocks.sum::<io::Result<u64>>()? * 512)
+}
+
 /// All files below a folder, relative to it, in order.
 fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -10,9 +10,15 @@ use crossbeam::channel::{self, Receiver};
 use manager::duckdb::{AccessMode, Config, Connection};
 
 use super::protocol::{Command, PhaseWork, Reply, Start};
-use super::steps::{Actor, Worker};
+use super::shelf::Shelf;
+use super::specs::Specs;
+use super::steps::{Actor, Source, Worker};
+use crate::driver;
 use crate::history::What;
+use crate::panel::Market;
 use crate::probe::Probe;
+use crate::scenario::Work;
+use crate::seed::Seed;
 
 /// Runs until the coordinator says finish. Returns the exit code: 0, or 70 if it said that it failed.
 pub fn main() -> u8 {
@@ -40,31 +46,59 @@ pub fn main() -> u8 {
 
 /// Does what it is told until it is told to finish; then everything it held is given back.
 fn work(start: &Start, probe: &Probe, commands: &Receiver<Command>) -> Result<(), String> {
-    let prices = open_prices(start).map_err(|error| format!("open the prices: {error}"))?;
-    let worker = Worker::new(start.clone(), probe.clone()).map_err(|error| error.to_string())?;
+    let (prices, source) = open_source(start)?;
+    let store = driver::open(start.driver, &start.store, start.role, start.writes, probe.clone())
+        .map_err(|error| error.to_string())?;
+    let shelf = Shelf::new(start.role, probe.clone(), store);
+    let worker = Worker { start: start.clone(), shelf, source };
     probe.reply(&Reply::Done);
     while let Ok(Command::Phase(phase)) = commands.recv() {
-        run_phase(&worker, &prices, &phase)?;
+        run_phase(&worker, prices.as_ref(), &phase)?;
         probe.reply(&Reply::Done);
     }
     Ok(())
 }
 
-fn run_phase(worker: &Worker, prices: &Connection, phase: &PhaseWork) -> Result<(), String> {
-    worker.store().enter(phase.phase).map_err(|failed| failed.to_string())?;
+/// What artefacts are made from: read, or drawn.
+fn open_source(start: &Start) -> Result<(Option<Connection>, Source), String> {
+    match &start.work {
+        Work::Pipeline { data, .. } => {
+            let failed = |error| format!("open the prices: {error}");
+            let prices = open_prices(start).map_err(failed)?;
+            let specs = Specs::read(&prices, &start.windows, data.price).map_err(failed)?;
+            Ok((Some(prices), Source::Prices(Box::new(specs))))
+        }
+        Work::Panel(panel) => {
+            let market = Market::draw(*panel, start.windows.block_sessions, Seed(start.seed));
+            Ok((None, Source::Market(Box::new(market))))
+        }
+    }
+}
+
+fn run_phase(
+    worker: &Worker,
+    prices: Option<&Connection>,
+    phase: &PhaseWork,
+) -> Result<(), String> {
+    worker.shelf.store().enter(phase.phase).map_err(|failed| failed.to_string())?;
     let window = phase.window.id;
-    worker.probe().record_process(What::PhaseEntered { phase: phase.phase, window });
+    worker.shelf.probe().record_process(What::PhaseEntered { phase: phase.phase, window });
     let done = run_actors(worker, prices, phase);
-    worker.probe().record_process(What::PhaseLeft { phase: phase.phase, window });
-    worker.store().leave();
+    worker.shelf.probe().record_process(What::PhaseLeft { phase: phase.phase, window });
+    worker.shelf.store().leave();
     done
 }
 
-fn run_actors(worker: &Worker, prices: &Connection, phase: &PhaseWork) -> Result<(), String> {
+fn run_actors(
+    worker: &Worker,
+    prices: Option<&Connection>,
+    phase: &PhaseWork,
+) -> Result<(), String> {
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (id, steps) in &phase.steps {
-            let prices = prices.try_clone().map_err(|error| error.to_string())?;
+            let prices = prices.map(Connection::try_clone).transpose();
+            let prices = prices.map_err(|error| error.to_string())?;
             let actor = Actor { worker, prices, window: &phase.window, fits: &phase.fits };
             threads.push(scope.spawn(move || {
                 Probe::become_actor(id);

@@ -9,6 +9,14 @@
 //! * Each class of mistake has its exact text here: it is the first thing a new user reads.
 
 use super::*;
+use crate::pipeline::Price;
+
+fn data_of(scenario: &Scenario) -> &Data {
+    match &scenario.work {
+        Work::Pipeline { data, .. } => data,
+        Work::Panel(panel) => panic!("{panel:?}"),
+    }
+}
 
 const GOOD: &str = r#"format = 1
 id = "fixture"
@@ -87,10 +95,14 @@ fn a_good_scenario_is_read_as_it_stands() {
             suites: vec!["ci".to_owned(), "full".to_owned()],
             mode: Mode::Free,
             drivers: vec![Driver::Retrying, Driver::Managed],
-            data: Data {
-                prices: "scenarios/data/prices.csv".into(),
-                from: "2009-01-02".to_owned(),
-                tickers: Some(vec!["AAPL".to_owned(), "IBM".to_owned()]),
+            work: Work::Pipeline {
+                data: Data {
+                    prices: "scenarios/data/prices.csv".into(),
+                    price: Price::Close,
+                    from: "2009-01-02".to_owned(),
+                    tickers: Some(vec!["AAPL".to_owned(), "IBM".to_owned()]),
+                },
+                model: Model { ridge: 1.0 },
             },
             windows: Windows {
                 mode: WindowMode::Expanding,
@@ -104,7 +116,7 @@ fn a_good_scenario_is_read_as_it_stands() {
             },
             training: Workers { processes: 8, threads: 16 },
             evaluation: Workers { processes: 1, threads: 1 },
-            model: Model { ridge: 1.0 },
+            writes: Writes::AtOnce,
             expect: BTreeMap::from([(Driver::Retrying, retrying), (Driver::Managed, managed)]),
         }
     );
@@ -124,7 +136,7 @@ fn a_check_is_expected_to_hold_unless_the_scenario_says_otherwise() {
 fn the_tickers_and_the_expectations_may_be_left_out() {
     let (without_expect, _) = GOOD.split_once("[expect.retrying]").unwrap();
     let scenario = parse(&without_expect.replace("tickers = [\"AAPL\", \"IBM\"]\n", "")).unwrap();
-    assert_eq!(scenario.data.tickers, None);
+    assert_eq!(data_of(&scenario).tickers, None);
     assert_eq!(scenario.expect, BTreeMap::new());
 }
 
@@ -140,7 +152,7 @@ fn the_shipped_scenarios_are_good() {
     assert_eq!(smoke.id, "smoke");
     assert_eq!(smoke.suites, ["smoke", "ci"]);
     assert_eq!(smoke.drivers, [Driver::Managed]);
-    assert!(smoke.data.prices.is_file(), "{}", smoke.data.prices.display());
+    assert!(data_of(&smoke).prices.is_file(), "{}", data_of(&smoke).prices.display());
 }
 
 #[test]
@@ -397,5 +409,62 @@ fn a_column_counts_characters_and_not_bytes() {
     assert_eq!(
         refused("\"AAPL\", \"IBM\"", "\"ÄÖ\", 3"),
         "scenarios/x.toml:11:18: data.tickers[1]: expected the name of a ticker, found 3"
+    );
+}
+
+const PANEL: &str = r#"format = 1
+id = "panel"
+title = "A panel"
+suites = ["full"]
+mode = "free"
+drivers = ["managed"]
+
+[panel]
+symbols = 3
+sessions = 200
+
+[windows]
+mode = "rolling"
+count = 2
+block_sessions = 20
+train_sessions = 100
+eval_sessions = 20
+step_sessions = 20
+
+[training]
+processes = 1
+threads = 2
+
+[evaluation]
+processes = 2
+threads = 1
+writes = "spool"
+"#;
+
+#[test]
+fn a_panel_takes_the_place_of_data_and_model_and_has_no_labels() {
+    let panel = parse(PANEL).unwrap();
+    assert_eq!(panel.work, Work::Panel(Panel { symbols: 3, sessions: 200 }));
+    assert_eq!((panel.windows.label_sessions, panel.windows.embargo_sessions), (0, 0));
+    assert_eq!(panel.writes, Writes::Spool);
+    let refused = |old: &str, new: &str| parse(&PANEL.replace(old, new)).unwrap_err().to_string();
+    assert!(refused("[panel]", "[model]\nridge = 1\n[panel]").contains("nothing beside `panel`"));
+    assert!(
+        refused("train_sessions = 100", "train_sessions = 90")
+            .contains("windows.train_sessions: expected whole blocks of 20 sessions, found 90")
+    );
+    assert!(refused("symbols = 3", "symbols = 0").contains("from 1 to 10000"));
+    assert!(refused("\"spool\"", "\"later\"").contains("\"at_once\" or \"spool\""));
+}
+
+#[test]
+fn the_price_of_a_day_is_the_close_unless_another_is_named() {
+    assert_eq!(data_of(&parse(GOOD).unwrap()).price, Price::Close);
+    let adjusted = GOOD.replace("from =", "price = \"Adj Close\"\nfrom =");
+    assert_eq!(data_of(&parse(&adjusted).unwrap()).price, Price::AdjClose);
+    let error = refused("from = \"2009-01-02\"", "price = \"Open\"\nfrom = \"2009-01-02\"");
+    assert!(
+        error.contains("data.price: expected \"Close\" or \"Adj Close\", found \"Open\""),
+        "{error}"
     );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use harness::check::{self, Verdict, canary};
-use harness::driver;
+use harness::driver::{self, Made};
 use harness::history::{Actor, FORMAT, FORMAT_VERSION, Header, History, Mode, Outcome, Role, Row};
 use harness::history::{What, When};
 use harness::probe::Probe;
@@ -110,7 +110,7 @@ fn two_real_writers_at_once_and_the_commit_they_lose_are_caught() {
 fn row(number: usize) -> Row {
     let entity = number.to_string();
     let spec = FeatureSpec::new("f", 1).entity(&entity);
-    driver::row(spec.key(), entity.as_bytes())
+    driver::row(spec.key(), &Made::Bytes(entity.into_bytes()))
 }
 
 /// What a fresh reader finds.

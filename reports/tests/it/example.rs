@@ -51,6 +51,7 @@ pub(crate) fn naive() -> ScenarioReport {
             recomputes: 120,
             lost_rows: 2,
         },
+        store: None,
         latency_ns: Latencies {
             acquire: Some(Latency::new(412, 12_100_000, 42_100_000, 97_300_000, 2_314_000_000)),
             lookup: None,

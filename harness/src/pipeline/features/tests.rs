@@ -10,7 +10,7 @@ use super::super::prices::tests::{demo_database, demo_file, empty_database};
 use super::{
     DecodeError, FEATURES, FeatureBlock, FeatureRow, FeaturesError, LOOKBACK, N, STATEMENT, compute,
 };
-use crate::pipeline::load;
+use crate::pipeline::{Price, load};
 use textbook::bars;
 
 const BLOCK: u32 = 21;
@@ -111,7 +111,7 @@ fn a_block_depends_on_its_own_input_range_only() {
     assert_ne!(block_30(&connection).to_bytes(), whole.to_bytes());
 
     let alone = empty_database();
-    load(&alone, &demo_file(), "2000-03-01", Some(&["AAPL".to_owned()])).unwrap();
+    load(&alone, &demo_file(), "2000-03-01", Some(&["AAPL".to_owned()]), Price::Close).unwrap();
     assert_eq!(block_30(&alone).to_bytes(), whole.to_bytes());
 }
 

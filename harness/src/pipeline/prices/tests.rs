@@ -3,9 +3,18 @@ use std::path::{Path, PathBuf};
 
 use manager::duckdb::{Connection, types::Value};
 
-use super::{HEADER, PricesError, load, market};
+use super::{HEADER, Price, PricesError, market};
 
 const GOOD: &str = "A,2000-03-01,2,3,1,2,100,9";
+
+fn load(
+    connection: &Connection,
+    csv: &Path,
+    from: &str,
+    tickers: Option<&[String]>,
+) -> Result<(), PricesError> {
+    super::load(connection, csv, from, tickers, Price::Close)
+}
 
 /// The prices that the demo runs on.
 pub(crate) fn demo_file() -> PathBuf {
@@ -304,4 +313,20 @@ fn a_second_load_fails_and_keeps_the_first() {
 fn a_market_without_a_table_is_an_error() {
     let error = market(&empty_database()).unwrap_err();
     assert!(matches!(error, PricesError::Database(_)), "{error}");
+}
+
+#[test]
+fn the_adjusted_close_adjusts_the_other_prices_of_its_day_and_has_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prices.csv");
+    let adjusted = |adjusted: &str| {
+        fs::write(&file, lines(&[&format!("A,2000-03-01,2,4,1,2,100,{adjusted}")])).unwrap();
+        let connection = empty_database();
+        super::load(&connection, &file, "2000-01-01", None, Price::AdjClose)?;
+        let row = "SELECT [open, high, low, close, volume]::VARCHAR FROM price";
+        Ok::<String, PricesError>(connection.query_row(row, [], |row| row.get(0)).unwrap())
+    };
+    assert_eq!(adjusted("1").unwrap(), "[1.0, 2.0, 0.5, 1.0, 100.0]");
+    let error = adjusted("nan").unwrap_err().to_string();
+    assert!(error.contains("line 2: adj close is not a positive number"), "{error}");
 }
