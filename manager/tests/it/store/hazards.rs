@@ -375,12 +375,12 @@ fn what_a_stopped_process_was_writing_is_not_swept() {
         eventually("it writes", || files_in(&tmp) > 0);
         writing.stop();
         let left = files_in(&tmp);
-        let swept = if left > 0 { here.gc(false).unwrap().temporary } else { 0 };
-        let there = files_in(&tmp);
+        // One that is made and not locked yet may go: its writer makes another.
+        let swept = if left > 2 { here.gc(false).unwrap().temporary } else { 0 };
         writing.go_on();
-        assert_eq!((swept, there), (0, left));
+        assert!(swept <= 1, "{swept} of {left} are swept");
         assert_eq!(writing.line(), "ok 200 0");
-        was_met |= left > 0;
+        was_met |= left > 2;
         if was_met {
             break; // otherwise it was stopped too late
         }
