@@ -18,6 +18,9 @@ use crate::scenario::Writes;
 /// Longer than any phase of a scenario lasts: a process that is told its phase early waits for the other one.
 const PHASE_MAX: Duration = Duration::from_mins(2);
 
+/// Those who are told their phase early wait for all of the other one: that is nothing to warn of.
+const PHASE_SLOW: Duration = Duration::from_secs(30);
+
 /// Longer than any run lasts: what was not listed then will never have been.
 const FOR_GOOD: Duration = Duration::from_hours(24 * 36_500);
 
@@ -34,7 +37,10 @@ pub(super) fn create(path: &Path) -> Result<(), manager::Error> {
 
 /// What a fresh reader finds: in the manifest, in files, and in what evaluators have left.
 pub(super) fn visible(path: &Path) -> Result<Vec<Row>, manager::Error> {
-    let store = FeatureStore::open_existing(&Manager::new(Config::default())?, path)?;
+    rows(&FeatureStore::open_existing(&Manager::new(Config::default())?, path)?)
+}
+
+fn rows(store: &FeatureStore) -> Result<Vec<Row>, manager::Error> {
     let mut rows = Vec::new();
     for keys in store.keys()?.chunks(1_000) {
         for (key, found) in keys.iter().zip(store.get_many(keys)?) {
@@ -68,6 +74,7 @@ impl Managed {
                 }
             },
             wait_max: PHASE_MAX,
+            warn_after: PHASE_SLOW,
             ..Config::default()
         };
         let manager = Manager::with_observer(config, Arc::new(Recording(probe.clone())))?;
@@ -180,5 +187,51 @@ impl Observer for Recording {
             }
             _ => return,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use manager::{Fingerprint, Input, LeakCause};
+
+    #[test]
+    fn what_knows_too_much_is_refused_and_neither_found_nor_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.duckdb");
+        let probe = Probe::new("evaluation-0", Box::new(std::io::sink()));
+        let store = Managed::open(&path, Role::Evaluation, Writes::Spool, probe).unwrap();
+        let adjusted = Input::column("Adj Close", Fingerprint::of("")).known_through(900);
+        let spec = FeatureSpec::new("features", 1).range(0..21).input(adjusted);
+        let made = Made::Bytes(vec![1]);
+        let artefact = Fresh { spec: &spec, made: &made, computed_in: Duration::ZERO };
+        store.publish(&[artefact]).unwrap();
+        let refused = store.get_many(std::slice::from_ref(&spec), 899).unwrap_err();
+        assert_eq!(refused.leak.unwrap().cause, LeakCause::Input("Adj Close".to_owned()));
+        let refused = store.get_or_make(&spec, 899, &mut || panic!("it is made")).unwrap();
+        assert!(refused.unwrap_err().leak.is_some());
+        assert_eq!(store.get_many(&[spec], 900).unwrap(), [Some(made)]);
+    }
+
+    #[test]
+    fn a_negative_entry_is_found_with_its_reason_where_it_was_left_and_in_the_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.duckdb");
+        let probe = Probe::new("evaluation-0", Box::new(std::io::sink()));
+        let store = Managed::open(&path, Role::Evaluation, Writes::Spool, probe).unwrap();
+        let spec = FeatureSpec::new("features", 1).entity("FB").range(0..21);
+        let absent = Made::Absent("listed on 2012-05-18".to_owned());
+        store.enter(Role::Evaluation).unwrap();
+        let made = store.get_or_make(&spec, 21, &mut || Some(absent.clone())).unwrap().unwrap();
+        assert_eq!(made, absent);
+        assert_eq!(
+            rows(&store.store).unwrap(),
+            [super::super::row(spec.key(), &absent)],
+            "spooled"
+        );
+        store.leave();
+        store.enter(Role::Training).unwrap(); // which puts it into the manifest
+        assert_eq!(rows(&store.store).unwrap(), [super::super::row(spec.key(), &absent)], "folded");
+        assert_eq!(store.get_many(&[spec], 21).unwrap(), [Some(absent)]);
     }
 }

@@ -334,3 +334,23 @@ fn the_status_of_a_file_that_is_not_there_is_a_usage_error() {
         .says(&[&missing.display().to_string(), "there is no such file; check the path"]);
     assert!(!missing.exists());
 }
+
+/// The price is no name on a list: it says how far it knows, and the store refuses it as of an earlier session.
+#[test]
+fn a_price_that_folds_in_what_came_later_is_refused_by_the_store_before_anything_runs() {
+    let site = Site::new();
+    let text = smoke().replace("from = ", "price = \"Adj Close\"\nfrom = ");
+    let file = site.file("leak.toml", &text);
+    refused(
+        &site,
+        &file,
+        &[
+            "the facts folded into its input `Adj Close` reach up to position 292".to_owned(),
+            "read `Adj Close` as it was known at 132".to_owned(),
+        ],
+    );
+    // Without the manager nobody refuses it.
+    let text = text.replace("[\"managed\"]", "[\"retrying\", \"managed\"]");
+    let file = site.file("leak.toml", text);
+    site.run(&[file.as_path(), "--driver".as_ref(), "retrying".as_ref()]).exits_with(0);
+}

@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
+use harness::driver::{self, Made};
 use harness::history::{Event, History, What, When};
 use harness::scenario::Scenario;
 use reports::{ScenarioReport, Status};
@@ -109,6 +110,30 @@ fn all_drivers_score_the_same_to_the_last_bit() {
     assert!(6 <= naive.len());
     assert_eq!(bits("retrying"), naive);
     assert_eq!(bits("managed"), naive);
+}
+
+/// One share was listed too late: whoever asks for it earlier is told why there is nothing.
+#[test]
+fn what_a_late_share_lacks_is_found_as_a_negative_entry_by_every_driver() {
+    let reason = Made::Absent("listed on 2012-05-18".to_owned());
+    let content = driver::row(manager::FeatureSpec::new("any", 1).key(), &reason).content;
+    let mut stored = Vec::new();
+    for driver in DRIVERS {
+        let events = history(driver).events;
+        let found = |event: &Event| match event.what {
+            What::Lookup { absent, .. } if event.actor.starts_with("evaluation-") => absent,
+            _ => 0,
+        };
+        let found: u32 = events.iter().map(found).sum();
+        assert_eq!(0 < found, driver != "naive", "{driver}, whose look-ups fail if it is naive");
+        let rows = events.iter().find_map(|event| match &event.what {
+            What::Visible { rows } => Some(rows.clone()),
+            _ => None,
+        });
+        stored.push(rows.unwrap().iter().filter(|row| row.content == content).count());
+    }
+    assert!(0 < stored[2], "{stored:?}");
+    assert_eq!(stored[1], stored[2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::history::{History, What};
+use harness::history::{History, Mode, Row, What};
 use reports::{Hex64, Report, Status};
 use serde_json::Value;
 
@@ -117,6 +117,31 @@ fn two_runs_of_one_seed_have_the_same_actors_steps_and_scores() {
     let scores = |site: &Site| site.report().scenarios.remove(0).scores;
     assert_eq!(scores(&one), scores(&other));
     assert!(!scores(&one).is_empty());
+}
+
+/// Evaluators miss what they are scored on, compute it, and leave it for the next training phase.
+#[test]
+fn evaluators_that_may_not_write_lose_nothing_that_they_have_computed() {
+    let site = Site::new();
+    site.run(&["smoke"]).exits_with(0);
+    let events = history(&site).events;
+    let evaluating = |actor: &str| actor.starts_with("evaluation-");
+    let wrote = |what: &What| matches!(what, What::LeaseTaken { mode: Mode::Write, .. });
+    assert!(!events.iter().any(|event| evaluating(&event.actor) && wrote(&event.what)));
+    let mut left: Vec<&Row> = Vec::new();
+    for event in &events {
+        if let What::PublishStarted { rows, .. } = &event.what
+            && evaluating(&event.actor)
+        {
+            left.extend(rows);
+        }
+    }
+    assert!(!left.is_empty(), "somebody has missed");
+    let visible = events.iter().find_map(|event| match &event.what {
+        What::Visible { rows } => Some(rows),
+        _ => None,
+    });
+    assert!(left.iter().all(|row| visible.unwrap().contains(row)), "all of it is found");
 }
 
 #[test]

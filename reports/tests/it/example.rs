@@ -51,7 +51,6 @@ pub(crate) fn naive() -> ScenarioReport {
             recomputes: 120,
             lost_rows: 2,
         },
-        store: None,
         latency_ns: Latencies {
             acquire: Some(Latency::new(412, 12_100_000, 42_100_000, 97_300_000, 2_314_000_000)),
             lookup: None,
@@ -93,6 +92,7 @@ pub(crate) fn managed() -> ScenarioReport {
             cache_misses: 20,
             ..Counts::default()
         },
+        store: None,
         latency_ns: Latencies {
             acquire: Some(Latency::new(5_040, 3_400, 11_000, 640_000, 1_210_000)),
             lookup: Some(Latency::new(1_020, 120, 180, 950, 2_000)),

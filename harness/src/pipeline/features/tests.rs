@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::super::prices::tests::{demo_database, demo_file, empty_database};
 use super::{
-    DecodeError, FEATURES, FeatureBlock, FeatureRow, FeaturesError, LOOKBACK, N, STATEMENT, compute,
+    DecodeError, FEATURES, FeatureBlock, FeatureRow, FeaturesError, LOOKBACK, N, STATEMENT,
+    compute, compute_range,
 };
 use crate::pipeline::{Price, load};
 use textbook::bars;
@@ -203,7 +204,10 @@ fn impossible_blocks_are_refused() {
     let error = compute(&connection, "AAPL", 0, BLOCK, 0).unwrap_err();
     assert!(matches!(error, FeaturesError::NoLabel), "{error}");
     let error = compute(&connection, "AAPL", 0, BLOCK, LABEL).unwrap_err();
-    assert!(error.to_string().starts_with("compute features of `AAPL` in block 0: "), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("compute features of `AAPL` at sessions 0..21: "), "{text}");
+    let error = compute_range(&connection, "AAPL", 5..5, LABEL).unwrap_err();
+    assert!(matches!(error, FeaturesError::NoSessions), "{error}");
 
     let connection = demo_database();
     let beyond = compute(&connection, "AAPL", u32::MAX / BLOCK - 1, BLOCK, u32::MAX).unwrap();
