@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `naive` | opened once, kept, read-write | surfaces; counts as a cache miss | keeps it open |
 //! | `retrying` | one an operation | full-jitter backoff up to a deadline | has none open |
-//! | `managed` | a lease an operation | does not meet any | enters the manager's phase |
+//! | `managed` | a lease when the store has changed or is to be | does not meet any | enters the manager's phase |
 //!
 //! # Scope of determinism
 //!

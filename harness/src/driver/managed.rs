@@ -1,4 +1,5 @@
-//! The manager: leases for each operation, phases that wait for each other, nothing held in between.
+//! The manager's store: look-ups from memory, leases where the database has changed or is to be, phases that wait for
+//! each other, nothing held in between.
 
 use std::path::Path;
 use std::sync::Arc;

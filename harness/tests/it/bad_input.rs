@@ -345,8 +345,8 @@ fn a_price_that_folds_in_what_came_later_is_refused_by_the_store_before_anything
         &site,
         &file,
         &[
-            "the facts folded into its input `Adj Close` reach up to position 292".to_owned(),
-            "read `Adj Close` as it was known at 132".to_owned(),
+            "the facts folded into its input `Adj Close` reach up to position 291".to_owned(),
+            "read `Adj Close` as it was known at 174".to_owned(),
         ],
     );
     // Without the manager nobody refuses it.

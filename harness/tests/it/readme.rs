@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 11] = [
+const TESTED: [(&str, &str, &str); 12] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -20,6 +20,12 @@ const TESTED: [(&str, &str, &str); 11] = [
         "cargo run --release -- run --suite ci --seed 0x2a",
         "harness/tests/it/smoke.rs",
         "a_file_and_a_suite_can_be_named",
+    ),
+    // A minute or two; a test runs it with fewer symbols and windows.
+    (
+        "cargo run --release -- run alpha158-wf",
+        "harness/tests/it/panel.rs",
+        "every_panel_is_computed_once_and_found_by_everybody_after_that",
     ),
     (
         "cargo run --release -- check reports/out/latest/histories/demo.managed.jsonl",
