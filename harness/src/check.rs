@@ -93,7 +93,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn unknown(message: &str) -> Self {
+    pub(crate) fn unknown(message: &str) -> Self {
         Self {
             verdict: Verdict::Unknown,
             message: message.to_owned(),
@@ -105,13 +105,13 @@ impl Finding {
 
 /// Violations as they are found.
 #[derive(Debug, Default)]
-struct Evidence {
+pub(crate) struct Evidence {
     because: Vec<String>,
     count: u64,
 }
 
 impl Evidence {
-    fn add(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, line: impl FnOnce() -> String) {
         self.count += 1;
         if self.because.len() < BECAUSE_MAX {
             self.because.push(line());
@@ -119,7 +119,7 @@ impl Evidence {
     }
 
     /// Violated if there is any evidence, else it holds; `message` says what was looked at.
-    fn finding(self, message: String) -> Finding {
+    pub(crate) fn finding(self, message: String) -> Finding {
         Finding {
             verdict: if self.count == 0 { Verdict::Holds } else { Verdict::Violated },
             message,

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod driver;
 pub mod history;
 pub mod judge;
+pub mod lockstep;
 pub mod panel;
 pub mod pipeline;
 pub mod plan;

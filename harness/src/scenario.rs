@@ -13,6 +13,7 @@
 //!   found and what was expected.
 
 mod document;
+pub mod script;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -259,10 +260,10 @@ fn format(item: &Item<'_>) -> Result<(), ScenarioError> {
 }
 
 fn mode(item: &Item<'_>) -> Result<Mode, ScenarioError> {
-    // `None` is a mode that the word is kept for.
+    // `None` is the mode of another kind of scenario, a `script::Script`.
     match item.choice(&[("free", Some(Mode::Free)), ("lockstep", None)]) {
         Ok(Some(mode)) => Ok(mode),
-        Ok(None) => Err(item.wrong_because("\"free\"", ", which is not built yet")),
+        Ok(None) => Err(item.wrong_because("\"free\"", ", which `explore` runs")),
         Err(_) => Err(item.wrong("\"free\"")),
     }
 }

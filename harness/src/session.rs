@@ -292,7 +292,7 @@ fn progress_bar(drawn: bool, scenario: &Scenario, driver: Driver, windows: usize
 }
 
 /// Makes `<output>/<run-id>/`, where the id is the time of the start.
-fn make_folder(output: &Path, started_at: jiff::Timestamp) -> Result<PathBuf, SessionError> {
+pub(crate) fn make_folder(output: &Path, started_at: jiff::Timestamp) -> Result<PathBuf, SessionError> {
     make(output)?;
     let id = started_at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let names = std::iter::once(id.clone()).chain((2..1000).map(|number| format!("{id}-{number}")));
@@ -326,7 +326,7 @@ fn make(folder: &Path) -> Result<(), SessionError> {
 }
 
 /// Has `<output>/latest` point to the newest run, in one step for whoever reads it.
-fn point_latest(output: &Path, folder: &Path) -> Result<(), SessionError> {
+pub(crate) fn point_latest(output: &Path, folder: &Path) -> Result<(), SessionError> {
     let fresh = output.join(format!(".latest.{}", std::process::id()));
     let latest = output.join("latest");
     let name = folder.file_name().unwrap_or(folder.as_os_str());

@@ -257,18 +257,31 @@ impl<'d> Item<'d> {
         expected: &str,
         read: impl Fn(&Item<'d>) -> Result<T, ScenarioError>,
     ) -> Result<Vec<T>, ScenarioError> {
-        let array = self.value.and_then(DeValue::as_array);
-        let array = array.filter(|array| !array.is_empty());
-        let mut values = Vec::new();
-        for (index, value) in array.ok_or_else(|| self.wrong(expected))?.iter().enumerate() {
-            let item = Item::new(self.source, format!("{}[{index}]", self.path), value);
-            let value = read(&item)?;
-            if values.contains(&value) {
+        let seen = std::cell::RefCell::new(Vec::new());
+        self.sequence(expected, |item| {
+            let value = read(item)?;
+            if seen.borrow().contains(&value) {
                 return Err(item.wrong_because("every value once", " again"));
             }
-            values.push(value);
-        }
-        Ok(values)
+            seen.borrow_mut().push(value);
+            Ok(())
+        })?;
+        Ok(seen.into_inner())
+    }
+
+    /// A list of at least one value, each read by `read`.
+    pub(super) fn sequence<T>(
+        &self,
+        expected: &str,
+        read: impl Fn(&Item<'d>) -> Result<T, ScenarioError>,
+    ) -> Result<Vec<T>, ScenarioError> {
+        let array = self.value.and_then(DeValue::as_array);
+        let array = array.filter(|array| !array.is_empty());
+        let array = array.ok_or_else(|| self.wrong(expected))?;
+        let read = |(index, value): (usize, &'d Spanned<DeValue<'d>>)| {
+            read(&Item::new(self.source, format!("{}[{index}]", self.path), value))
+        };
+        array.iter().enumerate().map(read).collect()
     }
 
     /// A text that `fits`.

@@ -332,7 +332,7 @@ fn a_word_that_is_not_one_of_the_few_is_refused() {
 fn a_mode_that_is_not_built_yet_says_so() {
     assert_eq!(
         refused("mode = \"free\"", "mode = \"lockstep\""),
-        "scenarios/x.toml:5:8: mode: expected \"free\", found \"lockstep\", which is not built yet"
+        "scenarios/x.toml:5:8: mode: expected \"free\", found \"lockstep\", which `explore` runs"
     );
     assert_eq!(
         refused("mode = \"free\"", "mode = \"fast\""),

@@ -1,0 +1,308 @@
+//! The manager: a write transaction is one call of `WriteLease::transaction`, whose closure takes a step at a time; a read
+//! transaction is a read lease; a statement outside of both takes a lease of its own.
+//!
+//! # Blocking
+//!
+//! Leases are asked for with a wait of zero. What the manager refuses then is a [`Turn::Blocked`], tried again after a
+//! lease was given back. So the manager itself decides who has to wait, and a second writer that it let in would be seen
+//! in the results. `Shared::writer` only names who is in the way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use manager::{AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, ReadLease};
+use manager::{AccessMode, WriteLease};
+use parking_lot::Mutex;
+
+use super::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World};
+use super::sql;
+use crate::scenario::script::Script;
+
+/// See the module's header.
+pub struct Managed;
+
+/// The last script's database, so that it is made once.
+static TEMPLATE: Mutex<Option<(u64, Vec<u8>)>> = Mutex::new(None);
+
+impl Driver for Managed {
+    fn name(&self) -> &'static str {
+        "managed"
+    }
+
+    fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
+        let path = folder.join(format!("{}.duckdb", sql::NAME));
+        let mut template = TEMPLATE.lock();
+        if template.as_ref().is_none_or(|(digest, _)| *digest != script.digest) {
+            *template = Some((script.digest, sql::template(script, folder)?));
+        }
+        let (_, bytes) = template.as_ref().expect("it was just made");
+        fs::write(&path, bytes).map_err(|error| DriverError::new("copy the template", error))?;
+        let config = Config {
+            label: "lockstep".to_owned(),
+            duckdb_threads: Some(1),
+            // Nothing may happen by a clock between two steps.
+            idle_max: Duration::from_hours(1),
+            wait_max: Duration::from_secs(5),
+            ..Config::default()
+        };
+        let manager = Manager::new(config).map_err(|error| DriverError::new("make a manager", error))?;
+        Ok(Arc::new(Place(Shared { manager, path, writer: Arc::default() })))
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    manager: Manager,
+    path: PathBuf,
+    /// Who has the write lease, for the wait-for graph.
+    writer: Arc<Mutex<Option<String>>>,
+}
+
+struct Place(Shared);
+
+impl Shared {
+    /// What nobody keeps this from, since nobody has a lease.
+    fn read<T>(
+        &self,
+        action: &str,
+        read: impl FnOnce(&ReadLease) -> manager::duckdb::Result<T>,
+    ) -> Result<T, DriverError> {
+        let lease = self.manager.read(&self.path);
+        let lease = lease.map_err(|error| DriverError::new(action, error))?;
+        read(&lease).map_err(|error| DriverError::new(action, error))
+    }
+
+    fn lease(&self, mode: AccessMode) -> Result<AnyLease, Error> {
+        let at_once = AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+        self.manager.get_with(&self.path, mode, &at_once)
+    }
+
+    fn refused(&self, mode: AccessMode, error: &Error) -> Turn {
+        match error {
+            Error::TimedOut { .. } => Turn::Blocked(Waits {
+                what: match mode {
+                    AccessMode::ReadOnly => "a read lease".to_owned(),
+                    AccessMode::ReadWrite => "the write lease".to_owned(),
+                },
+                held_by: self.writer.lock().iter().cloned().collect(),
+                at_most_ns: None,
+            }),
+            error => Turn::Done(failed(error)),
+        }
+    }
+}
+
+impl World for Place {
+    fn actor(&self, id: &str) -> Result<Box<dyn Actor>, DriverError> {
+        let (shared, id) = (self.0.clone(), id.to_owned());
+        Ok(Box::new(Leasing { shared, id, at: At::Nothing }))
+    }
+
+    fn query(&self, query: &str) -> Result<String, DriverError> {
+        self.0.read(query, |lease| sql::query(lease, query))
+    }
+
+    fn contents(&self) -> Result<String, DriverError> {
+        self.0.read("read all tables", |lease| sql::contents(lease))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.manager.close_all_connections(Drain::default());
+    }
+}
+
+struct Leasing {
+    shared: Shared,
+    id: String,
+    at: At,
+}
+
+/// What an actor is in.
+enum At {
+    Nothing,
+    Reading(ReadLease),
+    Writing(Closure),
+}
+
+impl Actor for Leasing {
+    fn step(&mut self, op: &str) -> Turn {
+        let command = Command::of(op);
+        match (std::mem::replace(&mut self.at, At::Nothing), command) {
+            (At::Nothing, Command::BeginRead) => self.begin_read(),
+            (At::Nothing, Command::BeginWrite) => self.begin_write(),
+            (At::Nothing, Command::Sql(sql)) => self.alone(sql),
+            (At::Nothing, Command::Commit | Command::Rollback) => {
+                Turn::Done(Outcome::new(Class::Failed, ""))
+            }
+            (At::Reading(lease), Command::Sql(sql)) => {
+                let outcome = sql::outcome(sql::query(&lease, sql));
+                self.at = At::Reading(lease);
+                Turn::Done(outcome)
+            }
+            (At::Reading(lease), _) => {
+                drop(lease);
+                Turn::Done(Outcome::new(Class::Ok, "").waking())
+            }
+            (At::Writing(closure), Command::Sql(sql)) => {
+                let outcome = closure.run(sql);
+                self.at = At::Writing(closure);
+                Turn::Done(outcome)
+            }
+            (At::Writing(closure), command) => {
+                let commit = command == Command::Commit;
+                let outcome = closure.end(commit);
+                *self.shared.writer.lock() = None;
+                Turn::Done(outcome.waking())
+            }
+        }
+    }
+}
+
+impl Leasing {
+    fn begin_read(&mut self) -> Turn {
+        match self.shared.lease(AccessMode::ReadOnly) {
+            Ok(AnyLease::Read(lease)) => {
+                self.at = At::Reading(lease);
+                Turn::Done(Outcome::new(Class::Ok, ""))
+            }
+            Ok(AnyLease::Write(_)) => unreachable!("a read lease was asked for"),
+            Err(error) => self.shared.refused(AccessMode::ReadOnly, &error),
+        }
+    }
+
+    fn begin_write(&mut self) -> Turn {
+        match self.shared.lease(AccessMode::ReadWrite) {
+            Ok(AnyLease::Write(lease)) => {
+                *self.shared.writer.lock() = Some(self.id.clone());
+                self.at = At::Writing(Closure::start(lease));
+                Turn::Done(Outcome::new(Class::Ok, ""))
+            }
+            Ok(AnyLease::Read(_)) => unreachable!("a write lease was asked for"),
+            Err(error) => self.shared.refused(AccessMode::ReadWrite, &error),
+        }
+    }
+
+    /// One statement, in a transaction and on a lease of its own.
+    fn alone(&self, sql: &str) -> Turn {
+        let mode = if is_query(sql) { AccessMode::ReadOnly } else { AccessMode::ReadWrite };
+        match self.shared.lease(mode) {
+            Ok(AnyLease::Read(lease)) => Turn::Done(sql::outcome(sql::query(&lease, sql)).waking()),
+            Ok(AnyLease::Write(lease)) => {
+                let done = lease.transaction(|tx| tx.query(sql, [], sql::line));
+                let done = done.map(|lines| lines.concat());
+                Turn::Done(done.map_or_else(|error| failed(&error), |text| Outcome::new(Class::Ok, &text)).waking())
+            }
+            Err(error) => self.shared.refused(mode, &error),
+        }
+    }
+}
+
+/// Whether a statement only reads, as far as its first word tells.
+fn is_query(sql: &str) -> bool {
+    let first = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
+    ["select", "from", "with"].contains(&first.as_str())
+}
+
+/// A running `WriteLease::transaction`: its closure waits for the next statement on a thread of its own, which runs only
+/// while the actor waits for the answer.
+struct Closure {
+    /// `None` once there is none to come.
+    statements: Option<Sender<Statement>>,
+    outcomes: Receiver<Outcome>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Statement {
+    Sql(String),
+    Commit,
+}
+
+impl Closure {
+    fn start(lease: WriteLease) -> Self {
+        let (statements, asked) = channel();
+        let (told, outcomes) = channel();
+        // The actor's thread has the lease in its name and waits for this one.
+        let thread = std::thread::spawn(move || {
+            let ended = lease.transaction(|tx| {
+                loop {
+                    match asked.recv() {
+                        Ok(Statement::Sql(sql)) => {
+                            let done = tx.query(&sql, [], sql::line).map(|lines| lines.concat());
+                            let _ = told.send(match done {
+                                Ok(text) => Outcome::new(Class::Ok, &text),
+                                Err(error) => failed(&error),
+                            }); // who asked has gone: the next receive ends this
+                        }
+                        Ok(Statement::Commit) => return Ok(()),
+                        Err(_) => return Err(Ended::RolledBack),
+                    }
+                }
+            });
+            drop(lease);
+            let _ = told.send(match ended {
+                Ok(()) => Outcome::new(Class::Ok, ""),
+                Err(Ended::RolledBack) => Outcome::new(Class::Ok, "rolled back"),
+                Err(Ended::Refused(error)) => failed(&error),
+            }); // as above
+        });
+        Self { statements: Some(statements), outcomes, thread: Some(thread) }
+    }
+
+    fn run(&self, sql: &str) -> Outcome {
+        self.send(Statement::Sql(sql.to_owned()));
+        self.outcome()
+    }
+
+    fn end(mut self, commit: bool) -> Outcome {
+        if commit {
+            self.send(Statement::Commit);
+        }
+        self.statements = None;
+        self.outcome()
+    }
+
+    fn send(&self, statement: Statement) {
+        if let Some(statements) = &self.statements {
+            let _ = statements.send(statement); // if the closure has panicked, there is no outcome either
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.outcomes.recv().unwrap_or_else(|_| Outcome::new(Class::Panicked, ""))
+    }
+}
+
+impl Drop for Closure {
+    /// Rolls back what was not committed, and waits until the lease is back.
+    fn drop(&mut self) {
+        self.statements = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic in it has been printed
+        }
+    }
+}
+
+enum Ended {
+    RolledBack,
+    Refused(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn failed(error: &Error) -> Outcome {
+    let class = match error {
+        Error::UnknownOutcome { .. } => Class::Unknown,
+        error => sql::class(error.class().unwrap_or(ErrorClass::Other)),
+    };
+    Outcome::new(class, "")
+}

@@ -1,0 +1,185 @@
+//! Runs a log again: follows its choices, compares everything else, and stops at the first thing that differs.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Build, Came, Decision, End, Log};
+use super::schedule::{self, Job, ScheduleError};
+use super::strategy::{Chooser, Offer, Stop};
+use crate::scenario::script::Script;
+
+/// The first thing that was not as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("DIVERGED at step {step}: {differs} {found}, recorded {recorded}")]
+pub struct Divergence {
+    /// Counted from 0; the number of steps if the ends differ.
+    pub step: u64,
+    /// What differs.
+    pub differs: Differs,
+    /// In the log.
+    pub recorded: String,
+    /// Now.
+    pub found: String,
+}
+
+/// What can differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Differs {
+    /// Who could move.
+    Enabled,
+    /// What the actor does.
+    Operation,
+    /// How the step ended.
+    Outcome,
+    /// Its result.
+    Result,
+    /// What a blocked actor waits for, or whether the step wakes others.
+    Waits,
+    /// Virtual time.
+    Time,
+    /// Why, or when, there is no further step.
+    End,
+    /// What the database holds at the end.
+    Contents,
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Enabled => "enabled",
+            Self::Operation => "operation",
+            Self::Outcome => "outcome",
+            Self::Result => "result",
+            Self::Waits => "waits",
+            Self::Time => "virtual time",
+            Self::End => "end",
+            Self::Contents => "contents",
+        })
+    }
+}
+
+/// How a replay went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// Everything was as recorded. Holds the new log.
+    Reproduced(Log),
+    /// Everything was as recorded up to where the log was cut off, after so many steps.
+    Cut(u64),
+    /// Something was not.
+    Diverged(Divergence),
+}
+
+/// Runs a log again.
+///
+/// # Errors
+///
+/// A [`ScheduleError`] that is no divergence.
+pub fn replay(log: &Log, job: &Job<'_>, log_file: &Path) -> Result<Replayed, ScheduleError> {
+    match schedule::run(job, &mut Follow { log }, log_file, log.header.clone()) {
+        Ok(again) => Ok(Replayed::Reproduced(again)),
+        Err(ScheduleError::Stopped(Stop::Diverged(divergence))) => {
+            Ok(Replayed::Diverged(divergence))
+        }
+        Err(ScheduleError::Stopped(Stop::Cut { steps })) => Ok(Replayed::Cut(steps)),
+        Err(error) => Err(error),
+    }
+}
+
+/// In what this program differs from the one that wrote the log; empty if in nothing.
+pub fn other_build(log: &Log) -> Vec<String> {
+    let (theirs, ours) = (&log.header.build, Build::of_this_program());
+    let unknown = || "unknown".to_owned();
+    let commit = |build: &Build| build.commit.clone().unwrap_or_else(unknown);
+    let parts = [
+        ("harness", theirs.harness.clone(), ours.harness.clone()),
+        ("commit", commit(theirs), commit(&ours)),
+        ("duckdb", theirs.duckdb.clone(), ours.duckdb.clone()),
+        ("target", theirs.target.clone(), ours.target.clone()),
+        ("profile", theirs.profile.clone(), ours.profile.clone()),
+    ];
+    let other = parts.into_iter().filter(|(_, theirs, ours)| theirs != ours);
+    other.map(|(part, theirs, ours)| format!("{part} {ours}, recorded {theirs}")).collect()
+}
+
+struct Follow<'a> {
+    log: &'a Log,
+}
+
+impl Follow<'_> {
+    fn cut(&self) -> Stop {
+        Stop::Cut { steps: self.log.steps.len() as u64 }
+    }
+}
+
+impl Chooser for Follow<'_> {
+    fn choose(&mut self, offer: &Offer<'_>, script: &Script) -> Result<usize, Stop> {
+        let enabled = script.names(offer.enabled);
+        let Some(step) = self.log.steps.get(offer.step as usize) else {
+            let Some(end) = &self.log.end else { return Err(self.cut()) };
+            let found = format!("not yet: {} can move", enabled.join(", "));
+            return Err(differ(offer.step, Differs::End, &format!("{:?}", end.ended), &found));
+        };
+        let recorded = &step.decision;
+        if recorded.enabled != enabled {
+            let (recorded, found) = (recorded.enabled.join(", "), enabled.join(", "));
+            return Err(differ(offer.step, Differs::Enabled, &recorded, &found));
+        }
+        let at = enabled.iter().position(|name| *name == recorded.actor);
+        let none = || differ(offer.step, Differs::Enabled, &recorded.actor, &enabled.join(", "));
+        Ok(offer.enabled[at.ok_or_else(none)?])
+    }
+
+    fn decided(&mut self, found: &Decision) -> Result<(), Stop> {
+        let Some(step) = self.log.steps.get(found.step as usize) else { return Err(self.cut()) };
+        let recorded = &step.decision;
+        same(found.step, Differs::Operation, &recorded.op, &found.op)?;
+        same(found.step, Differs::Time, &recorded.at_ns, &found.at_ns)
+    }
+
+    fn came(&mut self, found: &Came) -> Result<(), Stop> {
+        let Some(step) = self.log.steps.get(found.step as usize) else { return Err(self.cut()) };
+        // The process that wrote the log ended within this step.
+        let Some(recorded) = &step.came else { return Err(self.cut()) };
+        let (old, new) = (&recorded.outcome, &found.outcome);
+        same(found.step, Differs::Outcome, &old.class, &new.class)?;
+        if old.result != new.result {
+            let shown = |outcome: &super::driver::Outcome| {
+                format!("`{}` ({})", outcome.shown, outcome.result)
+            };
+            return Err(differ(found.step, Differs::Result, &shown(old), &shown(new)));
+        }
+        let waits = |came: &Came| format!("{:?}, wakes {}", came.waits, came.outcome.wakes);
+        same(found.step, Differs::Waits, &waits(recorded), &waits(found))
+    }
+
+    fn ended(&mut self, found: &End) -> Result<(), Stop> {
+        let steps = self.log.steps.len() as u64;
+        let Some(recorded) = &self.log.end else { return Err(self.cut()) };
+        let ended = |end: &End| format!("{:?}", end.ended);
+        same(steps, Differs::End, &ended(recorded), &ended(found))?;
+        same(steps, Differs::Time, &recorded.at_ns, &found.at_ns)?;
+        let held = |end: &End| {
+            format!("{:?}, counter {:?}", end.contents.map(|digest| digest.to_string()), end.counter)
+        };
+        same(steps, Differs::Contents, &held(recorded), &held(found))
+    }
+}
+
+fn same<T: PartialEq + fmt::Display>(
+    step: u64,
+    differs: Differs,
+    recorded: &T,
+    found: &T,
+) -> Result<(), Stop> {
+    if recorded == found {
+        return Ok(());
+    }
+    Err(differ(step, differs, &recorded.to_string(), &found.to_string()))
+}
+
+fn differ(step: u64, differs: Differs, recorded: &str, found: &str) -> Stop {
+    Divergence { step, differs, recorded: recorded.to_owned(), found: found.to_owned() }.into()
+}

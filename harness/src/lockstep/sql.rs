@@ -1,0 +1,121 @@
+//! What the built-in drivers share: the database file of a script, and statements with their results as text.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use manager::ErrorClass;
+use manager::duckdb::types::Value;
+use manager::duckdb::{self, Config, Connection, Row};
+
+use super::driver::{Class, DriverError, Outcome};
+use crate::scenario::script::Script;
+
+/// The name of the database in SQL, and of its file.
+pub(super) const NAME: &str = "db";
+
+/// An in-memory instance that files are attached to: that costs a twentieth of opening them.
+pub(super) fn host() -> duckdb::Result<Connection> {
+    let config = Config::default()
+        .with("autoinstall_known_extensions", "false")?
+        .with("autoload_known_extensions", "false")?
+        .threads(1)?;
+    let host = Connection::open_in_memory_with_flags(config)?;
+    host.execute_batch("PRAGMA disable_checkpoint_on_shutdown; SET wal_autocheckpoint = '1TB'")?;
+    Ok(host)
+}
+
+/// Makes the script's database under that path, small, and folded into its file.
+pub(super) fn create(script: &Script, path: &Path) -> Result<(), DriverError> {
+    let made = || -> duckdb::Result<()> {
+        let host = Connection::open_in_memory_with_flags(Config::default().threads(1)?)?;
+        let file = literal(path);
+        host.execute_batch(&format!("ATTACH {file} AS {NAME} (BLOCK_SIZE 16384); USE {NAME}"))?;
+        for statement in &script.setup {
+            host.execute_batch(statement)?;
+        }
+        host.execute_batch(&format!("USE memory; CHECKPOINT {NAME}; DETACH {NAME}"))
+    };
+    made().map_err(|error| DriverError::new("set the database up", error))
+}
+
+/// The bytes of the script's database, made once for all schedules.
+pub(super) fn template(script: &Script, folder: &Path) -> Result<Vec<u8>, DriverError> {
+    let path = folder.join("template.duckdb");
+    create(script, &path)?;
+    let bytes = fs::read(&path).map_err(|error| DriverError::new("read the template", error));
+    let _ = fs::remove_file(&path); // its folder is emptied for the next schedule
+    bytes
+}
+
+pub(super) fn literal(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', "''"))
+}
+
+/// Runs one statement or query and gives its result as text.
+pub(super) fn query(connection: &Connection, sql: &str) -> duckdb::Result<String> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut text = String::new();
+    while let Some(row) = rows.next()? {
+        text.push_str(&line(row)?);
+    }
+    Ok(text)
+}
+
+/// A row as text: columns separated by `|`, and a line end.
+pub(super) fn line(row: &Row<'_>) -> duckdb::Result<String> {
+    let mut text = String::new();
+    for column in 0..row.as_ref().column_count() {
+        if 0 < column {
+            text.push('|');
+        }
+        let _ = match row.get::<_, Value>(column)? {
+            Value::Null => write!(text, "NULL"),
+            Value::Boolean(value) => write!(text, "{value}"),
+            Value::Int(value) => write!(text, "{value}"),
+            Value::BigInt(value) => write!(text, "{value}"),
+            Value::HugeInt(value) => write!(text, "{value}"),
+            Value::Text(value) => write!(text, "{value}"),
+            other => write!(text, "{other:?}"),
+        }; // writing to a String does not fail
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+/// All tables of the database with all their rows, sorted.
+pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
+    let tables = query(
+        connection,
+        &format!(
+            "SELECT '\"' || schema_name || '\".\"' || table_name || '\"' FROM duckdb_tables() \
+             WHERE database_name = '{NAME}' ORDER BY ALL"
+        ),
+    )?;
+    let mut text = String::new();
+    for table in tables.lines() {
+        let _ = writeln!(text, "{table}");
+        text += &query(connection, &format!("SELECT * FROM {NAME}.{table} ORDER BY ALL"))?;
+    }
+    Ok(text)
+}
+
+/// What a statement's result is in a log. Texts of errors are not compared: they may name paths.
+pub(super) fn outcome(result: duckdb::Result<String>) -> Outcome {
+    match result {
+        Ok(text) => Outcome::new(Class::Ok, &text),
+        Err(error) => Outcome::new(class(ErrorClass::of(&error.to_string())), ""),
+    }
+}
+
+/// The kind of error in the log's words.
+pub(super) fn class(class: ErrorClass) -> Class {
+    match class {
+        ErrorClass::Conflict => Class::Conflict,
+        ErrorClass::Constraint => Class::Constraint,
+        ErrorClass::TransactionAborted => Class::Aborted,
+        ErrorClass::Fatal => Class::Unknown,
+        _ => Class::Failed,
+    }
+}
