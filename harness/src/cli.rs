@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reports::ExitCode;
 
 use crate::check::{self, Verdict};
+use crate::cli_lockstep::{self, ExploreArgs, ReplayArgs};
 use crate::history::History;
 use crate::run::worker;
 use crate::scenario::Driver;
@@ -44,6 +45,10 @@ pub struct Cli {
 enum Verb {
     /// Run scenarios with a fixed seed (the default verb, of the suite `demo`).
     Run(RunArgs),
+    /// Run new schedules of scenarios in lockstep mode.
+    Explore(ExploreArgs),
+    /// Run a recorded schedule again, and compare everything.
+    Replay(ReplayArgs),
     /// Run the checks over a recorded history.
     Check {
         /// A file of `histories/`.
@@ -116,6 +121,14 @@ pub fn main() -> ExitCode {
     match cli.verb {
         None => run(&cli.run),
         Some(Verb::Run(run_args)) => run(&run_args),
+        Some(Verb::Explore(explore_args)) => {
+            log(0);
+            cli_lockstep::explore(&explore_args)
+        }
+        Some(Verb::Replay(replay_args)) => {
+            log(0);
+            cli_lockstep::replay(&replay_args)
+        }
         Some(Verb::Check { history }) => judge(&history),
         Some(Verb::Status { database, json }) => status(&database, json),
         Some(Verb::Store(args)) => {
@@ -269,17 +282,19 @@ fn status(database: &Path, json: bool) -> ExitCode {
 }
 
 fn list() -> ExitCode {
-    match suite::all(&suite::folder()) {
-        Ok(scenarios) => {
-            for scenario in scenarios {
-                let drivers: Vec<_> = scenario.drivers.iter().map(|driver| driver.name()).collect();
-                data!(
-                    "{:16} {:12} {:24} {}",
-                    scenario.id,
-                    scenario.suites.join(","),
-                    drivers.join(","),
-                    scenario.title
-                );
+    let folder = suite::folder();
+    let line = |id: &str, suites: &[String], drivers: &[&str], title: &str| {
+        data!("{id:16} {:12} {:24} {title}", suites.join(","), drivers.join(","));
+    };
+    match suite::all(&folder).and_then(|free| Ok((free, suite::scripts(&folder)?))) {
+        Ok((free, scripts)) => {
+            for it in free {
+                let drivers: Vec<_> = it.drivers.iter().map(|driver| driver.name()).collect();
+                line(&it.id, &it.suites, &drivers, &it.title);
+            }
+            for it in scripts {
+                let drivers: Vec<_> = it.drivers.iter().map(String::as_str).collect();
+                line(&it.id, &it.suites, &drivers, &it.title);
             }
             ExitCode::Passed
         }

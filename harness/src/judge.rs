@@ -267,6 +267,7 @@ fn blank(
         scores: Vec::new(),
         digest: Hex64(0),
         failure: None,
+        exploration: None,
     }
 }
 

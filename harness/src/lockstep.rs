@@ -30,6 +30,8 @@ pub mod report;
 pub mod schedule;
 pub mod strategy;
 
+pub mod session;
+
 mod baton;
 mod core;
 mod sql;

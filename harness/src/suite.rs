@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::scenario::script::Script;
 use crate::scenario::{SUITES, Scenario, ScenarioError};
 
 /// Why no scenario could be chosen.
@@ -29,20 +30,70 @@ pub fn folder() -> PathBuf {
     if here.is_dir() { here } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios") }
 }
 
-/// Every scenario of a folder and of the folders below it, in order of their paths.
+/// Every scenario in `free` mode of a folder and of the folders below it, in order of their paths.
 ///
 /// # Errors
 ///
 /// A [`SuiteError`]; one bad file is enough.
 pub fn all(folder: &Path) -> Result<Vec<Scenario>, SuiteError> {
+    let files = files(folder)?.into_iter().filter(|file| !is_script(file));
+    Ok(files.map(|file| Scenario::read(&file)).collect::<Result<_, _>>()?)
+}
+
+/// Every scenario in `lockstep` mode of a folder and of the folders below it, in order of their paths.
+///
+/// # Errors
+///
+/// A [`SuiteError`]; one bad file is enough.
+pub fn scripts(folder: &Path) -> Result<Vec<Script>, SuiteError> {
+    let files = files(folder)?.into_iter().filter(|file| is_script(file));
+    Ok(files.map(|file| Script::read(&file)).collect::<Result<_, _>>()?)
+}
+
+/// The scenarios in `lockstep` mode that the words of a command line name, as [`choose`] does; without words all.
+///
+/// # Errors
+///
+/// A [`SuiteError`] if a scenario cannot be read.
+pub fn choose_scripts(folder: &Path, words: &[String]) -> Result<Vec<Script>, SuiteError> {
+    if words.is_empty() {
+        return scripts(folder);
+    }
+    let mut chosen: Vec<Script> = Vec::new();
+    for word in words {
+        let found = if is_file(word) {
+            vec![Script::read(Path::new(word))?]
+        } else {
+            let is_suite = SUITES.contains(&word.as_str());
+            let wanted = |script: &Script| {
+                if is_suite { script.suites.contains(word) } else { script.id.contains(word) }
+            };
+            scripts(folder)?.into_iter().filter(wanted).collect()
+        };
+        let known: Vec<String> = chosen.iter().map(|script| script.id.clone()).collect();
+        chosen.extend(found.into_iter().filter(|script| !known.contains(&script.id)));
+    }
+    Ok(chosen)
+}
+
+/// Whether the file is a scenario in `lockstep` mode. One that cannot be read is not.
+fn is_script(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| Script::is_one(&text))
+}
+
+fn is_file(word: &str) -> bool {
+    Path::new(word).extension().is_some_and(|extension| extension == "toml") || word.contains('/')
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, SuiteError> {
     let mut files = Vec::new();
     collect(folder, &mut files)
         .map_err(|source| SuiteError::Folder { path: folder.into(), source })?;
     files.sort();
-    Ok(files.iter().map(|file| Scenario::read(file)).collect::<Result<_, _>>()?)
+    Ok(files)
 }
 
-/// The scenarios that the words of a command line name: a path of a file, the name of a suite, or a part of
+/// The scenarios in `free` mode that the words of a command line name: a path of a file, the name of a suite, or a part of
 /// an id. Without words it is the suite `demo`. None at all is not an error here.
 ///
 /// # Errors
@@ -57,8 +108,7 @@ pub fn choose(folder: &Path, words: &[String]) -> Result<Vec<Scenario>, SuiteErr
     };
     let default = ["demo".to_owned()];
     for word in if words.is_empty() { &default } else { words } {
-        let is_file = Path::new(word).extension().is_some_and(|extension| extension == "toml");
-        if is_file || word.contains('/') {
+        if is_file(word) {
             add(Scenario::read(Path::new(word))?);
             continue;
         }

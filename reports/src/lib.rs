@@ -45,7 +45,7 @@ pub use exit_code::ExitCode;
 pub use file::{FILE_NAME, ReadError, WriteError};
 pub use hex64::{Hex64, ParseHex64Error};
 pub use model::{
-    Canaries, FORMAT, FORMAT_VERSION, Kind, Machine, Provenance, Report, ScenarioTotals, Status,
+    Canaries, Exploration, FORMAT, FORMAT_VERSION, Kind, Machine, Provenance, Report, ScenarioTotals, Status,
     Summary, Versions,
 };
 pub use scenario::{

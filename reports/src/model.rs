@@ -36,6 +36,9 @@ pub struct Report {
     pub summary: Summary,
     /// One entry for each scenario and driver that ran, in the order they ran.
     pub scenarios: Vec<ScenarioReport>,
+    /// How much of the space of schedules was covered, over all scenarios. Absent where nothing was explored or replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exploration: Option<Exploration>,
 }
 
 impl Report {
@@ -53,8 +56,38 @@ impl Report {
             provenance,
             summary: Summary::of(&scenarios, canaries),
             scenarios,
+            exploration: None,
         }
     }
+
+    /// Adds how much was explored; `summary.schedules` then counts those schedules.
+    #[must_use]
+    pub fn explored(mut self, exploration: Exploration) -> Self {
+        self.summary.schedules = exploration.schedules_run;
+        self.exploration = Some(exploration);
+        self
+    }
+}
+
+/// How much of a space of schedules was covered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exploration {
+    /// Who decided between the actors: `random`, `pct`, `dfs`, or `replay`.
+    pub strategy: String,
+    /// Schedules that were run to their end.
+    pub schedules_run: u64,
+    /// Schedules that there are within the bound, or null where nobody knows.
+    pub schedules_total: Option<u64>,
+    /// How often a schedule may leave an actor that could have gone on, or null if that is not bounded.
+    pub preemption_bound: Option<u32>,
+    /// Whether every schedule within the bound was run.
+    pub complete: bool,
+    /// Points of a workload at which it was cut off.
+    pub crash_points_run: u64,
+    /// Points at which it could be, or null where nobody knows.
+    pub crash_points_total: Option<u64>,
+    /// Times that the same decisions did not have the same outcome.
+    pub divergences: u64,
 }
 
 /// Which verb of the harness wrote the report.
@@ -136,7 +169,7 @@ pub struct Summary {
     pub exit_code: u8,
     /// How many entries of `scenarios` have which status.
     pub scenarios: ScenarioTotals,
-    /// Schedules that were run: one for each entry of `scenarios`.
+    /// Schedules that were run: those of `exploration`, or else one for each entry of `scenarios`.
     pub schedules: u64,
     /// Operations that actors began.
     pub operations: u64,

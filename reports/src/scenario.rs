@@ -9,7 +9,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::hex64::Hex64;
-use crate::model::Status;
+use crate::model::{Exploration, Status};
 
 /// One scenario, run once on one driver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,9 @@ pub struct ScenarioReport {
     pub digest: Hex64,
     /// The first failure, explained, or null if there is none.
     pub failure: Option<Failure>,
+    /// How much of this scenario's schedules was covered. Absent where nothing was explored or replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exploration: Option<Exploration>,
 }
 
 /// How far the seed decides what happens in a run.

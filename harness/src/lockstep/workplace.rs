@@ -17,20 +17,17 @@ impl Workplace {
         // Relaxed: only the numbers must differ.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("flockgate-lockstep-{}-{number}", std::process::id());
-        let memory = Path::new("/dev/shm").join(&name);
-        let folder = match fs::create_dir(&memory) {
-            Ok(()) => memory,
-            Err(_) => {
-                let disk = std::env::temp_dir().join(&name);
-                fs::create_dir(&disk)?;
-                disk
-            }
-        };
+        let folder = Self::parent().join(&name);
+        fs::create_dir(&folder)?;
         Ok(Self { folder })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.folder
+    /// Where such folders are made.
+    pub(super) fn parent() -> PathBuf {
+        let memory = Path::new("/dev/shm");
+        // Not on every system is it there, and not everybody may write to it.
+        let usable = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
+        if usable { memory.to_owned() } else { std::env::temp_dir() }
     }
 
     /// An empty folder, always of the same name.

@@ -105,6 +105,7 @@ pub(crate) fn managed() -> ScenarioReport {
         scores: vec![score(0, 0.0125), score(1, -0.0025)],
         digest: Hex64(0xb7d3_0000_0000_0002),
         failure: None,
+        exploration: None,
     }
 }
 

@@ -109,7 +109,7 @@ fn a_later_minor_version_with_unknown_keys_is_read_and_keeps_its_number() {
     let folder = Folder::new("minor");
     let mut json = example_json();
     json["format_version"] = json!("1.7");
-    json["exploration"] = json!({ "strategy": "pct" });
+    json["added_later"] = json!({ "by": "1.1" });
     json["scenarios"][0]["conflict_matrix"] = json!([[0, 1], [2, 0]]);
     let report = read_json(&folder, &json).expect("a minor version only adds");
     assert_eq!(report.format_version, "1.7");

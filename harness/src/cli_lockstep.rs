@@ -1,0 +1,320 @@
+//! The verbs `explore` and `replay` of the command line.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use reports::{ExitCode, ScenarioReport, Status};
+
+use crate::lockstep::explore::Explored;
+use crate::lockstep::log::Log;
+use crate::lockstep::replay::{self, Replayed};
+use crate::lockstep::session::{self, Options, ReplayOptions, Told};
+use crate::lockstep::strategy::{Kind, Pct};
+use crate::scenario::script::{DRIVERS, Script};
+use crate::seed::Seed;
+use crate::session::Session;
+use crate::suite;
+
+/// A line for people. That nobody listens any longer is no reason to stop.
+macro_rules! tell {
+    ($($text:tt)*) => {{ let _ = writeln!(io::stderr(), $($text)*); }};
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StrategyName {
+    /// Each enabled actor equally likely.
+    Random,
+    /// Priorities that change at a few steps: finds bugs of a depth with a known probability.
+    Pct,
+    /// Every schedule with at most --preemptions preemptions.
+    Dfs,
+}
+
+/// What `explore` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArgs {
+    /// Scenario files in lockstep mode, suites, or parts of scenario ids. All, if none is given.
+    #[arg(value_name = "SCENARIO.toml | SUITE | FILTER")]
+    scenarios: Vec<String>,
+    /// Only these of each scenario's drivers (repeatable).
+    #[arg(long, value_name = "DRIVER", value_parser = DRIVERS)]
+    driver: Vec<String>,
+    /// Who decides between the actors.
+    #[arg(long, value_enum, default_value_t = StrategyName::Dfs)]
+    strategy: StrategyName,
+    /// Of dfs: how often a schedule may leave an actor that could have gone on.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    preemptions: u32,
+    /// Of pct: how many orderings a bug may need.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    depth: u32,
+    /// At most so many schedules of each scenario on each driver.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    cases: u64,
+    /// For at most that long in all.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    time: Duration,
+    /// What schedules are drawn from: 0x and hexadecimal digits, or decimal.
+    #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
+    seed: Seed,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// What `replay` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A decision log: `failures/…/decisions.jsonl` of an exploration.
+    file: PathBuf,
+    /// How often.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    times: u32,
+    /// Refuse if another build wrote the log.
+    #[arg(long)]
+    locked: bool,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+#[derive(Debug, Args)]
+struct Shown {
+    /// Where reports go.
+    #[arg(long, value_name = "DIR", default_value = "reports/out")]
+    output: PathBuf,
+    /// What the outcome is printed as.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    message_format: Format,
+    /// Print nothing but failures.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines on standard error.
+    Human,
+    /// The report on standard output.
+    Json,
+}
+
+impl Shown {
+    fn people(&self) -> bool {
+        !self.quiet && self.message_format == Format::Human
+    }
+
+    /// Says how it ended, and returns what to exit with.
+    fn end(&self, session: &Session) -> ExitCode {
+        let report = &session.report;
+        let code = ExitCode::from_code(report.summary.exit_code).unwrap_or(ExitCode::Internal);
+        if self.message_format == Format::Json {
+            if let Ok(json) = serde_json::to_string(report) {
+                let _ = writeln!(io::stdout(), "{json}"); // whoever closes the pipe has seen enough
+            }
+            return code;
+        }
+        report.scenarios.iter().for_each(explain);
+        if self.people() || code != ExitCode::Passed {
+            let canaries = report.summary.canaries;
+            if 0 < canaries.planted {
+                tell!("canaries: {} planted, {} caught", canaries.planted, canaries.caught);
+            }
+            tell!("report:   {}", session.folder.join(reports::FILE_NAME).display());
+        }
+        code
+    }
+}
+
+/// Does `explore`.
+pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
+    let scripts = match suite::choose_scripts(&suite::folder(), &args.scenarios) {
+        Ok(scripts) => scripts,
+        Err(error) => return fail(&error, ExitCode::Usage),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupted)) {
+            return fail(&error, ExitCode::Internal);
+        }
+    }
+    let options = Options {
+        scripts,
+        drivers: args.driver.clone(),
+        strategy: match args.strategy {
+            StrategyName::Random => Kind::Random,
+            StrategyName::Pct => Kind::Pct { depth: args.depth },
+            StrategyName::Dfs => Kind::Dfs { preemptions: args.preemptions },
+        },
+        seed: args.seed,
+        cases: args.cases,
+        time: args.time,
+        output: args.shown.output.clone(),
+    };
+    if args.shown.people() {
+        announce(&options, &args.scenarios);
+    }
+    let mut teller = Teller::new(options.strategy, args.shown.people());
+    match session::explore(&options, &interrupted, &mut |told| teller.tell(told)) {
+        Ok(session) => args.shown.end(&session),
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+fn announce(options: &Options, words: &[String]) {
+    tell!("seed {}, {}", options.seed, options.strategy);
+    if options.scripts.is_empty() {
+        tell!("harness: no scenario in lockstep mode matches `{}`", words.join(" "));
+    }
+    for script in &options.scripts {
+        tell!("{}: {}", script.id, script.title);
+        if let Kind::Pct { depth } = options.strategy {
+            tell!(
+                "  a bug that needs {depth} orderings is met by one schedule with a probability of at least {:.6} \
+                 (1/(n·k^(d-1)) for n = {} actors, k = {} steps)",
+                Pct::bound(depth, script),
+                script.actors.len(),
+                script.step_count()
+            );
+        }
+    }
+}
+
+/// Shows how far it is, and what came of each driver.
+struct Teller {
+    strategy: Kind,
+    people: bool,
+    /// Whether a line may be drawn over.
+    drawn: bool,
+    last: Instant,
+}
+
+impl Teller {
+    fn new(strategy: Kind, people: bool) -> Self {
+        let terminal = io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+        Self { strategy, people, drawn: people && terminal, last: Instant::now() }
+    }
+
+    fn tell(&mut self, told: &Told<'_>) {
+        match told {
+            Told::Tick(script, driver, schedules) => {
+                if self.drawn && Duration::from_millis(100) < self.last.elapsed() {
+                    self.last = Instant::now();
+                    let _ = write!(io::stderr(), "\r{} on {driver}: {schedules}", script.id);
+                }
+            }
+            Told::Done(script, driver, explored) => {
+                if self.drawn {
+                    let _ = write!(io::stderr(), "\r");
+                }
+                if self.people {
+                    self.done(script, driver, explored);
+                }
+            }
+        }
+    }
+
+    fn done(&self, script: &Script, driver: &str, explored: &Explored) {
+        let total = explored.total.map_or("more".to_owned(), thousands);
+        let bound = match self.strategy {
+            Kind::Dfs { preemptions } => format!(" with at most {preemptions} preemptions"),
+            _ => String::new(),
+        };
+        let seconds = explored.duration.as_secs_f64();
+        tell!(
+            "{} on {driver}: {} of {total} schedules{bound} in {seconds:.2} s ({:.0} a second), {} steps, {} blocked, \
+             {} conflicts",
+            script.id,
+            thousands(explored.schedules),
+            explored.schedules as f64 / seconds,
+            thousands(explored.steps),
+            thousands(explored.blocked),
+            thousands(explored.conflicts),
+        );
+        for (id, tally) in &explored.checks {
+            let expected = script.verdict(driver, id);
+            if let Some(first) = &tally.first {
+                tell!("  {id}: violated in {} ({expected} expected)", thousands(tally.violated));
+                tell!("    {}, kept in {}", first.finding.message, first.file.display());
+            } else {
+                tell!("  {id}: holds in {}", thousands(tally.holds));
+            }
+        }
+    }
+}
+
+/// Does `replay`.
+pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
+    let log = match Log::read(&args.file) {
+        Ok(log) => log,
+        Err(error) => return fail(&error, ExitCode::Usage),
+    };
+    if args.shown.people() {
+        tell!("seed {}, {} of {} on {}", log.header.seed, log.header.strategy, log.header.scenario, log.header.driver);
+    }
+    let other = replay::other_build(&log);
+    if !other.is_empty() {
+        let text = format!("another build wrote this log: {}", other.join("; "));
+        if args.locked {
+            return fail(&text, ExitCode::NotReproduced);
+        }
+        tell!("harness: {text}");
+    }
+    let options = ReplayOptions { log, times: args.times, output: args.shown.output.clone() };
+    match session::replay(&options) {
+        Ok((session, all)) => {
+            if args.shown.people() {
+                let same = all.iter().filter(|one| matches!(one, Replayed::Reproduced(_))).count();
+                tell!("reproduced {same} of {}", all.len());
+            }
+            args.shown.end(&session)
+        }
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}
+
+/// The box of a failure.
+fn explain(scenario: &ScenarioReport) {
+    let Some(failure) = scenario.failure.as_ref().filter(|_| scenario.status != Status::Passed) else {
+        return;
+    };
+    tell!("┌─ {} on {}: failure {}", scenario.id, scenario.driver, failure.fingerprint);
+    failure.because.iter().for_each(|reason| tell!("│ {reason}"));
+    if let Some([same, of]) = failure.reproduced {
+        tell!("│ reproduced {same} of {of}");
+    }
+    if let Some(command) = &failure.replay_command {
+        tell!("│ replay: {command}");
+    }
+    tell!("└─");
+}
+
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if 0 < index && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
+    tell!("harness: {error}");
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_parted_by_commas() {
+        let shown = [0, 12, 999, 1_056, 1_000_000].map(thousands);
+        assert_eq!(shown, ["0", "12", "999", "1,056", "1,000,000"]);
+    }
+}
