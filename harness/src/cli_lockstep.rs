@@ -252,7 +252,13 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         Err(error) => return fail(&error, ExitCode::Usage),
     };
     if args.shown.people() {
-        tell!("seed {}, {} of {} on {}", log.header.seed, log.header.strategy, log.header.scenario, log.header.driver);
+        tell!(
+            "seed {}, {} of {} on {}",
+            log.header.seed,
+            log.header.strategy,
+            log.header.scenario,
+            log.header.driver
+        );
     }
     let other = replay::other_build(&log);
     if !other.is_empty() {
@@ -277,7 +283,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
 
 /// The box of a failure.
 fn explain(scenario: &ScenarioReport) {
-    let Some(failure) = scenario.failure.as_ref().filter(|_| scenario.status != Status::Passed) else {
+    let Some(failure) = scenario.failure.as_ref().filter(|_| scenario.status != Status::Passed)
+    else {
         return;
     };
     tell!("┌─ {} on {}: failure {}", scenario.id, scenario.driver, failure.fingerprint);

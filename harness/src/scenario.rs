@@ -206,6 +206,9 @@ impl Scenario {
     /// A [`ScenarioError`] that names the place in the text.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ScenarioError> {
         let document = Document::parse(file, bytes)?;
+        if let Some(other) = document.root_item("mode").filter(is_lockstep) {
+            mode(&other)?; // says so, rather than that the keys of a script are unknown
+        }
         let root = document.root(&[
             "format",
             "id",
@@ -266,6 +269,10 @@ fn mode(item: &Item<'_>) -> Result<Mode, ScenarioError> {
         Ok(None) => Err(item.wrong_because("\"free\"", ", which `explore` runs")),
         Err(_) => Err(item.wrong("\"free\"")),
     }
+}
+
+fn is_lockstep(item: &Item<'_>) -> bool {
+    item.choice(&[("lockstep", ())]).is_ok()
 }
 
 fn drivers(item: &Item<'_>) -> Result<Vec<Driver>, ScenarioError> {

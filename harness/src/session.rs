@@ -292,7 +292,10 @@ fn progress_bar(drawn: bool, scenario: &Scenario, driver: Driver, windows: usize
 }
 
 /// Makes `<output>/<run-id>/`, where the id is the time of the start.
-pub(crate) fn make_folder(output: &Path, started_at: jiff::Timestamp) -> Result<PathBuf, SessionError> {
+pub(crate) fn make_folder(
+    output: &Path,
+    started_at: jiff::Timestamp,
+) -> Result<PathBuf, SessionError> {
     make(output)?;
     let id = started_at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let names = std::iter::once(id.clone()).chain((2..1000).map(|number| format!("{id}-{number}")));

@@ -45,8 +45,8 @@ pub use exit_code::ExitCode;
 pub use file::{FILE_NAME, ReadError, WriteError};
 pub use hex64::{Hex64, ParseHex64Error};
 pub use model::{
-    Canaries, Exploration, FORMAT, FORMAT_VERSION, Kind, Machine, Provenance, Report, ScenarioTotals, Status,
-    Summary, Versions,
+    Canaries, Exploration, FORMAT, FORMAT_VERSION, Kind, Machine, Provenance, Report,
+    ScenarioTotals, Status, Summary, Versions,
 };
 pub use scenario::{
     Actor, Check, Counts, Failure, Latencies, Latency, Mode, ScenarioReport, Score, StoreFigures,

@@ -147,7 +147,7 @@ impl Shared {
 /// The life of an actor, on its thread.
 fn live(world: &dyn World, id: &str, shared: &Shared) {
     let made = catch_unwind(AssertUnwindSafe(|| world.actor(id)));
-    let made = made.unwrap_or_else(|_| Err(DriverError(format!("make the actor {id}: it panicked"))));
+    let made = made.unwrap_or_else(|_| Err(DriverError::new("make an actor", "it panicked")));
     let mut actor = match made {
         Ok(actor) => actor,
         Err(error) => {

@@ -178,12 +178,23 @@ impl<'a> Command<'a> {
 
 /// Why a driver could not do its part. This is no finding about what is tested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DriverError(pub String);
+pub enum DriverError {
+    /// The scenario is wrong: its set-up, or a query.
+    #[error("{0}; mend the scenario")]
+    Scenario(String),
+    /// Something else.
+    #[error("{0}")]
+    Failed(String),
+}
 
 impl DriverError {
     /// An error of something that was tried.
     pub fn new(action: &str, error: impl fmt::Display) -> Self {
-        Self(format!("{action}: {error}"))
+        Self::Failed(format!("{action}: {error}"))
+    }
+
+    /// An error of something that the scenario asked for.
+    pub fn scenario(action: &str, error: impl fmt::Display) -> Self {
+        Self::Scenario(format!("{action}: {error}"))
     }
 }

@@ -148,10 +148,7 @@ pub fn strategy(kind: Kind, seed: Seed, script: &Script) -> Box<dyn Strategy> {
 /// # Errors
 ///
 /// An [`ExploreError`]; the log of the schedule that was running is in the folder.
-pub fn explore(
-    options: &Options<'_>,
-    tick: &mut dyn FnMut(u64),
-) -> Result<Explored, ExploreError> {
+pub fn explore(options: &Options<'_>, tick: &mut dyn FnMut(u64)) -> Result<Explored, ExploreError> {
     let begun = Instant::now();
     let mut strategy = strategy(options.strategy, options.seed, options.script);
     let mut explorer = Explorer::new(options)?;
@@ -173,11 +170,10 @@ pub fn explore(
         let is_last = matches!(options.strategy, Kind::Dfs { .. }) && !strategy.begin();
         explorer.explored.total = if is_last { strategy.total() } else { None };
     }
-    let mut explored = explorer.explored;
-    explored.duration = begun.elapsed();
+    explorer.explored.duration = begun.elapsed();
     let _ = fs::remove_file(&explorer.current); // of schedules that ended; what is worth it was kept
     let _ = fs::remove_file(&explorer.again);
-    Ok(explored)
+    Ok(explorer.explored)
 }
 
 struct Explorer<'a> {
@@ -259,11 +255,13 @@ impl<'a> Explorer<'a> {
     }
 
     fn replay(&self, log: &Log) -> Result<Replayed, ExploreError> {
-        self.with_job(|job| replay::replay(log, job, &self.again)).map_err(|source| self.failed(source))
+        self.with_job(|job| replay::replay(log, job, &self.again))
+            .map_err(|source| self.failed(source))
     }
 
     fn failed(&self, source: ScheduleError) -> ExploreError {
-        let (scenario, driver) = (self.options.script.id.clone(), self.options.driver.name().into());
+        let (scenario, driver) =
+            (self.options.script.id.clone(), self.options.driver.name().into());
         ExploreError::Schedule { scenario, driver, source }
     }
 

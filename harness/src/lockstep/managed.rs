@@ -14,8 +14,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use manager::{AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, ReadLease};
 use manager::{AccessMode, WriteLease};
+use manager::{AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, ReadLease};
 use parking_lot::Mutex;
 
 use super::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World};
@@ -24,6 +24,9 @@ use crate::scenario::script::Script;
 
 /// See the module's header.
 pub struct Managed;
+
+/// How often somebody outside of the schedule is waited for, a millisecond each.
+const OUTSIDE_TRIES: u32 = 500;
 
 /// The last script's database, so that it is made once.
 static TEMPLATE: Mutex<Option<(u64, Vec<u8>)>> = Mutex::new(None);
@@ -49,7 +52,8 @@ impl Driver for Managed {
             wait_max: Duration::from_secs(5),
             ..Config::default()
         };
-        let manager = Manager::new(config).map_err(|error| DriverError::new("make a manager", error))?;
+        let manager =
+            Manager::new(config).map_err(|error| DriverError::new("make a manager", error))?;
         Ok(Arc::new(Place(Shared { manager, path, writer: Arc::default() })))
     }
 }
@@ -76,8 +80,17 @@ impl Shared {
         read(&lease).map_err(|error| DriverError::new(action, error))
     }
 
+    /// A lease, if it can be had at once. A child that another thread forks keeps the locks of this process until it
+    /// becomes another program, within a millisecond or so; that is outside of the schedule and waited for.
     fn lease(&self, mode: AccessMode) -> Result<AnyLease, Error> {
-        let at_once = AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+        let at_once =
+            AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+        for _ in 0..OUTSIDE_TRIES {
+            match self.manager.get_with(&self.path, mode, &at_once) {
+                Err(Error::HeldOutside { .. }) => std::thread::sleep(Duration::from_millis(1)),
+                other => return other,
+            }
+        }
         self.manager.get_with(&self.path, mode, &at_once)
     }
 
@@ -196,7 +209,10 @@ impl Leasing {
             Ok(AnyLease::Write(lease)) => {
                 let done = lease.transaction(|tx| tx.query(sql, [], sql::line));
                 let done = done.map(|lines| lines.concat());
-                Turn::Done(done.map_or_else(|error| failed(&error), |text| Outcome::new(Class::Ok, &text)).waking())
+                Turn::Done(
+                    done.map_or_else(|error| failed(&error), |text| Outcome::new(Class::Ok, &text))
+                        .waking(),
+                )
             }
             Err(error) => self.shared.refused(mode, &error),
         }
@@ -299,10 +315,14 @@ impl From<Error> for Ended {
     }
 }
 
+/// The variant stands for the error: its text may name paths and times.
 fn failed(error: &Error) -> Outcome {
     let class = match error {
         Error::UnknownOutcome { .. } => Class::Unknown,
         error => sql::class(error.class().unwrap_or(ErrorClass::Other)),
     };
-    Outcome::new(class, "")
+    let text = format!("{error:?}");
+    let variant = text.split(|letter: char| !letter.is_alphanumeric()).next();
+    let class_name = error.class().map_or_else(String::new, |class| format!(" {class:?}"));
+    Outcome::new(class, &format!("{}{class_name}", variant.unwrap_or_default()))
 }

@@ -74,7 +74,7 @@ impl World for Shared {
     }
 
     fn query(&self, query: &str) -> Result<String, DriverError> {
-        sql::query(&self.connect()?, query).map_err(|error| DriverError::new(query, error))
+        sql::query(&self.connect()?, query).map_err(|error| DriverError::scenario(query, error))
     }
 
     fn contents(&self) -> Result<String, DriverError> {

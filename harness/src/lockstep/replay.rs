@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::driver::Outcome;
 use super::log::{Build, Came, Decision, End, Log};
 use super::schedule::{self, Job, ScheduleError};
 use super::strategy::{Chooser, Offer, Stop};
@@ -65,7 +66,7 @@ impl fmt::Display for Differs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
     /// Everything was as recorded. Holds the new log.
-    Reproduced(Log),
+    Reproduced(Box<Log>),
     /// Everything was as recorded up to where the log was cut off, after so many steps.
     Cut(u64),
     /// Something was not.
@@ -79,7 +80,7 @@ pub enum Replayed {
 /// A [`ScheduleError`] that is no divergence.
 pub fn replay(log: &Log, job: &Job<'_>, log_file: &Path) -> Result<Replayed, ScheduleError> {
     match schedule::run(job, &mut Follow { log }, log_file, log.header.clone()) {
-        Ok(again) => Ok(Replayed::Reproduced(again)),
+        Ok(again) => Ok(Replayed::Reproduced(Box::new(again))),
         Err(ScheduleError::Stopped(Stop::Diverged(divergence))) => {
             Ok(Replayed::Diverged(divergence))
         }
@@ -144,12 +145,17 @@ impl Chooser for Follow<'_> {
         // The process that wrote the log ended within this step.
         let Some(recorded) = &step.came else { return Err(self.cut()) };
         let (old, new) = (&recorded.outcome, &found.outcome);
-        same(found.step, Differs::Outcome, &old.class, &new.class)?;
-        if old.result != new.result {
-            let shown = |outcome: &super::driver::Outcome| {
-                format!("`{}` ({})", outcome.shown, outcome.result)
+        let differs = if old.class == new.class {
+            (old.result != new.result).then_some(Differs::Result)
+        } else {
+            Some(Differs::Outcome)
+        };
+        if let Some(differs) = differs {
+            let shown = |outcome: &Outcome| {
+                let Outcome { class, result, shown, .. } = outcome;
+                format!("{class} `{}` ({result})", shown.trim_end())
             };
-            return Err(differ(found.step, Differs::Result, &shown(old), &shown(new)));
+            return Err(differ(found.step, differs, &shown(old), &shown(new)));
         }
         let waits = |came: &Came| format!("{:?}, wakes {}", came.waits, came.outcome.wakes);
         same(found.step, Differs::Waits, &waits(recorded), &waits(found))
@@ -162,7 +168,11 @@ impl Chooser for Follow<'_> {
         same(steps, Differs::End, &ended(recorded), &ended(found))?;
         same(steps, Differs::Time, &recorded.at_ns, &found.at_ns)?;
         let held = |end: &End| {
-            format!("{:?}, counter {:?}", end.contents.map(|digest| digest.to_string()), end.counter)
+            format!(
+                "{:?}, counter {:?}",
+                end.contents.map(|digest| digest.to_string()),
+                end.counter
+            )
         };
         same(steps, Differs::Contents, &held(recorded), &held(found))
     }

@@ -77,7 +77,12 @@ pub fn replayed(
         }
         let status = verdict(finding.verdict);
         let expected = if surprising { Found::Holds } else { status };
-        checks.push(CheckReport { id: check.id().into(), status, expected, message: finding.message });
+        checks.push(CheckReport {
+            id: check.id().into(),
+            status,
+            expected,
+            message: finding.message,
+        });
     }
     let [times, of] = reproduced;
     let status = status(&checks, times < of);
@@ -161,10 +166,11 @@ fn tallied(
         _ => Verdict::Holds,
     };
     let Tally { holds, violated, unknown, .. } = tally;
-    let mut message = format!("violated in {violated} of {} schedules", holds + violated + unknown);
-    if let Some(first) = &tally.first {
-        message += &format!(", first in {}: {}", first.schedule, first.finding.message);
-    }
+    let first = tally.first.as_ref().map_or_else(String::new, |first| {
+        format!(", first in {}: {}", first.schedule, first.finding.message)
+    });
+    let all = holds + violated + unknown;
+    let message = format!("violated in {violated} of {all} schedules{first}");
     CheckReport { id: id.into(), status: verdict(found), expected: verdict(expected), message }
 }
 
@@ -194,7 +200,8 @@ fn diverged(script: &Script, driver: &str, explored: &Explored) -> Option<Failur
         fingerprint: Hex64(fnv1a(format!("{}/{driver}/divergence", script.id).as_bytes())),
         because: vec![
             divergence.to_string(),
-            "the same decisions had another outcome: something in the driver is not deterministic".into(),
+            "the same decisions had another outcome: something in the driver is not deterministic"
+                .into(),
         ],
         replay_command: None,
         reproduced: None,
@@ -252,6 +259,7 @@ fn blank(script: &Script, driver: &str, seed: Seed) -> ScenarioReport {
         scores: Vec::new(),
         digest: Hex64(0),
         failure: None,
+        store: None,
         exploration: None,
     }
 }

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use reports::{Canaries, ExitCode, Kind as ReportKind, Provenance, Report, ScenarioReport};
 
-use super::driver::Driver;
+use super::driver::{Driver, DriverError};
 use super::explore::{self, ExploreError, Explored};
 use super::log::Log;
 use super::replay::{self, Replayed};
+use super::report;
 use super::schedule::{Job, ScheduleError, WATCHDOG};
 use super::strategy::Kind;
 use super::workplace::Workplace;
-use super::report;
 use crate::probe::as_ns;
 use crate::provenance;
+use crate::scenario::ScenarioError;
 use crate::scenario::script::Script;
 use crate::seed::Seed;
 use crate::session::{self, Session, SessionError};
@@ -60,8 +61,8 @@ pub enum Told<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum LockstepError {
     /// The report, or its folder, could not be written.
-    #[error(transparent)]
-    Session(#[from] SessionError),
+    #[error("{0}")]
+    Session(Box<SessionError>),
     /// A schedule could not be run.
     #[error(transparent)]
     Explore(#[from] ExploreError),
@@ -73,7 +74,19 @@ pub enum LockstepError {
     Driver(String),
     /// The log's scenario cannot be read.
     #[error("the scenario in the log: {0}")]
-    Scenario(#[from] crate::scenario::ScenarioError),
+    Scenario(Box<ScenarioError>),
+}
+
+impl From<SessionError> for LockstepError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(Box::new(error))
+    }
+}
+
+impl From<ScenarioError> for LockstepError {
+    fn from(error: ScenarioError) -> Self {
+        Self::Scenario(Box::new(error))
+    }
 }
 
 impl LockstepError {
@@ -81,17 +94,30 @@ impl LockstepError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Session(error) => error.exit_code(),
-            Self::Explore(ExploreError::Io { .. })
-            | Self::Schedule(ScheduleError::Log(_))
-            | Self::Explore(ExploreError::Schedule { source: ScheduleError::Log(_), .. }) => {
-                ExitCode::NotWritten
+            Self::Explore(ExploreError::Io { .. }) => ExitCode::NotWritten,
+            Self::Schedule(source) | Self::Explore(ExploreError::Schedule { source, .. }) => {
+                source.exit_code()
             }
             Self::Driver(_) | Self::Scenario(_) => ExitCode::Usage,
-            // A statement of the scenario's set-up, or its counter: most likely the scenario is wrong.
-            Self::Explore(_) | Self::Schedule(_) => ExitCode::Usage,
         }
     }
 }
+
+impl ScheduleError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Log(_) => ExitCode::NotWritten,
+            Self::Driver { source: DriverError::Scenario(_), .. } | Self::Counter { .. } => {
+                ExitCode::Usage
+            }
+            Self::Driver { .. } => ExitCode::Internal,
+            Self::Stopped(_) => ExitCode::NotReproduced,
+        }
+    }
+}
+
+/// A script and one of its drivers.
+type Pair<'a> = (&'a Script, Box<dyn Driver>);
 
 /// Explores everything, and writes the report even if it was interrupted.
 ///
@@ -138,7 +164,7 @@ pub fn explore(
     run.end(ReportKind::Explore, scenarios, canaries, &options.output)
 }
 
-fn jobs(options: &Options) -> Result<Vec<(&Script, Box<dyn Driver>)>, LockstepError> {
+fn jobs(options: &Options) -> Result<Vec<Pair<'_>>, LockstepError> {
     let mut jobs = Vec::new();
     for script in &options.scripts {
         for name in &script.drivers {
@@ -176,10 +202,12 @@ pub fn replay(options: &ReplayOptions) -> Result<(Session, Vec<Replayed>), Locks
         match one {
             Replayed::Reproduced(log) => {
                 reproduced += 1;
-                again = Some(log);
+                again = Some(&**log);
             }
             Replayed::Cut(steps) => {
-                because.push(format!("the log was cut off: it was followed for {steps} steps, as recorded"));
+                because.push(format!(
+                    "the log was cut off: it was followed for {steps} steps, as recorded"
+                ));
                 run.codes.push(ExitCode::Inconclusive);
             }
             Replayed::Diverged(divergence) => {
@@ -200,8 +228,8 @@ pub fn replay(options: &ReplayOptions) -> Result<(Session, Vec<Replayed>), Locks
 ///
 /// # Errors
 ///
-/// A [`crate::scenario::ScenarioError`] if this build reads it otherwise.
-pub fn script_of(log: &Log) -> Result<Script, crate::scenario::ScenarioError> {
+/// A [`ScenarioError`] if this build reads it otherwise.
+pub fn script_of(log: &Log) -> Result<Script, ScenarioError> {
     let name = PathBuf::from(format!("{}.toml", log.header.scenario));
     Script::parse(&name, log.header.scenario_text.as_bytes())
 }

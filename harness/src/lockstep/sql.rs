@@ -36,7 +36,7 @@ pub(super) fn create(script: &Script, path: &Path) -> Result<(), DriverError> {
         }
         host.execute_batch(&format!("USE memory; CHECKPOINT {NAME}; DETACH {NAME}"))
     };
-    made().map_err(|error| DriverError::new("set the database up", error))
+    made().map_err(|error| DriverError::scenario("set the database up", error))
 }
 
 /// The bytes of the script's database, made once for all schedules.
@@ -101,11 +101,14 @@ pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
     Ok(text)
 }
 
-/// What a statement's result is in a log. Texts of errors are not compared: they may name paths.
+/// What a statement's result is in a log. Of an error that is its class: its text may name paths.
 pub(super) fn outcome(result: duckdb::Result<String>) -> Outcome {
     match result {
         Ok(text) => Outcome::new(Class::Ok, &text),
-        Err(error) => Outcome::new(class(ErrorClass::of(&error.to_string())), ""),
+        Err(error) => {
+            let kind = ErrorClass::of(&error.to_string());
+            Outcome::new(class(kind), &format!("{kind:?}"))
+        }
     }
 }
 

@@ -151,14 +151,19 @@ impl<'d> Document<'d> {
 
     /// The table of the whole file, which has no keys but `known`.
     pub(super) fn root(&self, known: &[&str]) -> Result<Section<'_>, ScenarioError> {
-        let section = Section {
-            source: &self.source,
-            path: String::new(),
-            at: 0,
-            table: self.root.get_ref(),
-        };
+        let section = self.section();
         section.refuse_all_but(known)?;
         Ok(section)
+    }
+
+    /// A value of that table, whatever its other keys are.
+    pub(super) fn root_item(&self, key: &str) -> Option<Item<'_>> {
+        self.section().optional(key)
+    }
+
+    fn section(&self) -> Section<'_> {
+        let table = self.root.get_ref();
+        Section { source: &self.source, path: String::new(), at: 0, table }
     }
 }
 

@@ -89,7 +89,8 @@ impl Script {
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ScenarioError> {
         let document = Document::parse(file, bytes)?;
         let root = document.root(&[
-            "format", "id", "title", "suites", "mode", "drivers", "database", "actors", "counter", "expect",
+            "format", "id", "title", "suites", "mode", "drivers", "database", "actors", "counter",
+            "expect",
         ])?;
         super::format(&root.item("format"))?;
         root.item("mode").choice(&[("lockstep", ())])?;
@@ -97,9 +98,9 @@ impl Script {
         let drivers = DRIVERS.map(|driver| (driver, driver));
         Ok(Self {
             id: root.item("id").text("lower-case letters, digits and hyphens", is_id)?,
-            title: root.item("title").text("one line of text", |text| {
-                is_filled(text) && !text.contains('\n')
-            })?,
+            title: root
+                .item("title")
+                .text("one line of text", |text| is_filled(text) && !text.contains('\n'))?,
             suites: root.item("suites").list("a list of at least one suite", |item| {
                 item.choice(&suites).map(str::to_owned)
             })?,
@@ -134,9 +135,9 @@ impl Script {
 
 fn setup(item: &Item<'_>) -> Result<Vec<String>, ScenarioError> {
     let table = item.table(&["setup"])?;
-    table.item("setup").list("a list of at least one statement", |item| {
-        item.text("a statement of SQL", is_filled)
-    })
+    table
+        .item("setup")
+        .list("a list of at least one statement", |item| item.text("a statement of SQL", is_filled))
 }
 
 fn actors(item: &Item<'_>) -> Result<Vec<Actor>, ScenarioError> {

@@ -8,6 +8,7 @@ mod bad_input;
 mod canaries;
 mod demo;
 mod kills;
+mod lockstep;
 mod panel;
 mod readme;
 mod smoke;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 12] = [
+const TESTED: [(&str, &str, &str); 16] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -31,6 +31,26 @@ const TESTED: [(&str, &str, &str); 12] = [
         "cargo run --release -- check reports/out/latest/histories/demo.managed.jsonl",
         "harness/tests/it/demo.rs",
         "every_recorded_history_can_be_checked_again_with_the_same_verdict",
+    ),
+    (
+        "cargo run --release -- explore",
+        "harness/tests/it/lockstep/verbs.rs",
+        "explore_prints_its_seed_first_and_reports_what_it_covered",
+    ),
+    (
+        "cargo run --release -- explore lost-update",
+        "harness/tests/it/lockstep/verbs.rs",
+        "explore_prints_its_seed_first_and_reports_what_it_covered",
+    ),
+    (
+        "cargo run --release -- explore three-by-six --time 2m",
+        "harness/tests/it/lockstep/order.rs",
+        "three_by_six_is_complete_on_duckdb_with_at_most_two_preemptions",
+    ),
+    (
+        "cargo run --release -- replay FILE",
+        "harness/tests/it/lockstep/verbs.rs",
+        "a_failing_schedule_is_kept_and_its_replay_fails_the_same_way",
     ),
     (
         "cargo run --release -- status FILE",

@@ -3,7 +3,7 @@
 //! A rule names every file that may break it. When such a file stops doing so it has to leave the list, or the
 //! rule would rot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -376,19 +376,30 @@ fn every_version_stands_in_the_root_manifest() {
 #[test]
 fn every_scenario_reads_and_is_listed_in_the_readme_of_scenarios() {
     let folder = workspace().join("scenarios");
-    let scenarios = suite::all(&folder).unwrap_or_else(|error| panic!("{error}"));
-    let files = files("scenarios", ".toml");
-    assert_eq!(scenarios.len(), files.len());
-    let readme = read(folder.join("README.md"));
-    let mut ids = BTreeSet::new();
-    for (file, scenario) in files.iter().zip(&scenarios) {
-        let file = file.strip_prefix(&folder).unwrap().to_str().unwrap();
-        let row = format!("| `{file}` | {} |", scenario.suites.join(", "));
-        assert!(readme.contains(&row), "scenarios/README.md lacks a row `{row}`");
-        assert!(ids.insert(&scenario.id), "two scenarios are called `{}`", scenario.id);
+    let free = suite::all(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let scripts = suite::scripts(&folder).unwrap_or_else(|error| panic!("{error}"));
+    for scenario in &free {
         if let Work::Pipeline { data, .. } = &scenario.work {
-            let prices = &data.prices;
-            assert!(prices.is_file(), "{file}: there is no {}", prices.display());
+            assert!(
+                data.prices.is_file(),
+                "{}: there is no {}",
+                scenario.id,
+                data.prices.display()
+            );
         }
+    }
+    let scripts = scripts.into_iter().map(|script| (script.id, script.suites));
+    let free = free.into_iter().map(|scenario| (scenario.id, scenario.suites));
+    let scenarios: BTreeMap<String, Vec<String>> = free.chain(scripts).collect();
+    let files = files("scenarios", ".toml");
+    assert_eq!(scenarios.len(), files.len(), "two scenarios have one id: {scenarios:?}");
+    let readme = read(folder.join("README.md"));
+    for file in &files {
+        let file = file.strip_prefix(&folder).unwrap();
+        // A file is named like the scenario in it.
+        let id = file.file_stem().unwrap().to_str().unwrap();
+        let suites = scenarios.get(id).unwrap_or_else(|| panic!("{id}: the file has another id"));
+        let row = format!("| `{}` | {} |", file.display(), suites.join(", "));
+        assert!(readme.contains(&row), "scenarios/README.md lacks a row `{row}`");
     }
 }

@@ -20,11 +20,17 @@ impl Check for NoDeadlock {
             Ended::Done => "everybody came to an end".to_owned(),
             Ended::Deadlock { graph } => {
                 evidence.add(|| "nobody can move, and there is no timer".to_owned());
-                graph.iter().for_each(|edge| evidence.add(|| line(edge)));
+                for edge in graph {
+                    evidence.add(|| line(edge));
+                }
                 format!("{} wait for each other", graph.len())
             }
             Ended::Stuck { actor, op } => {
-                evidence.add(|| format!("{actor} did not come back from `{op}`: it waits for something unknown here"));
+                evidence.add(|| {
+                    format!(
+                        "{actor} did not come back from `{op}`: it waits for something unknown here"
+                    )
+                });
                 format!("{actor} is stuck")
             }
         };

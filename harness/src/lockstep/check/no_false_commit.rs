@@ -19,7 +19,8 @@ impl Check for NoFalseCommit {
         let mut evidence = Evidence::default();
         let mut commits = 0;
         for transaction in transaction::of(log) {
-            let Some(commit) = transaction.commit.filter(|commit| commit.outcome.class == Class::Ok)
+            let Some(commit) =
+                transaction.commit.filter(|commit| commit.outcome.class == Class::Ok)
             else {
                 continue;
             };

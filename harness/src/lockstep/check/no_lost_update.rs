@@ -45,7 +45,11 @@ impl Check for NoLostUpdate {
         if before + sure + open < after {
             evidence.add(|| format!("{} more than was committed", after - before - sure - open));
         }
-        Some(evidence.finding(format!("the counter went from {before} to {after}, {sure} was committed")))
+        Some(
+            evidence.finding(format!(
+                "the counter went from {before} to {after}, {sure} was committed"
+            )),
+        )
     }
 
     fn plant(&self, script: &Script, log: &Log) -> Option<Log> {

@@ -1,8 +1,8 @@
 //! *One snapshot*: within a transaction a query that is asked again has the same answer, unless the transaction itself
 //! ran a statement in between that is no query.
 
-use super::transaction::{self, Statement, Transaction};
 use super::Check;
+use super::transaction::{self, Statement, Transaction};
 use crate::check::{Evidence, Finding};
 use crate::lockstep::driver::Class;
 use crate::lockstep::log::Log;

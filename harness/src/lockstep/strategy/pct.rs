@@ -33,7 +33,7 @@ impl Pct {
     /// The probability with which one schedule meets a bug of that depth, at least.
     pub fn bound(depth: u32, script: &Script) -> f64 {
         let (actors, steps) = (script.actors.len() as f64, script.step_count() as f64);
-        1.0 / (actors * steps.powi(depth.saturating_sub(1) as i32))
+        1.0 / (actors * steps.powf(f64::from(depth.saturating_sub(1))))
     }
 }
 
@@ -57,7 +57,7 @@ impl Strategy for Pct {
     fn begin(&mut self) -> bool {
         let mut draws = self.seed.stream(&format!("pct/{}", self.begun));
         self.begun += 1;
-        let mut order: Vec<i64> = (1..=self.priorities.len() as i64).collect();
+        let mut order: Vec<i64> = (1..).take(self.priorities.len()).collect();
         draws.shuffle(&mut order);
         self.priorities = order;
         self.fallen = 0;

@@ -1,0 +1,151 @@
+//! The orders that strategies give: how many there are, counted independently, and that they never change.
+
+use std::collections::BTreeSet;
+
+use harness::lockstep::explore;
+use harness::lockstep::strategy::{Kind, Pct};
+use harness::seed::Seed;
+
+use super::drivers::Fake;
+use super::{Bench, Log, Managed, Naive, script, shipped};
+
+/// Counts schedules by brute force: `left[i]` steps are left of actor `i`, which moved last, and the last one may be
+/// left `preemptions` times while it has steps. Knows nothing of the harness.
+fn count(left: &mut [u32], last: Option<usize>, preemptions: u32) -> u64 {
+    if left.iter().all(|&steps| steps == 0) {
+        return 1;
+    }
+    let mut sum = 0;
+    for next in 0..left.len() {
+        let preempts = last.is_some_and(|last| last != next && 0 < left[last]);
+        if left[next] == 0 || (preempts && preemptions == 0) {
+            continue;
+        }
+        left[next] -= 1;
+        sum += count(left, Some(next), preemptions - u32::from(preempts));
+        left[next] += 1;
+    }
+    sum
+}
+
+/// The same where all actors hold one lock from their first step to their last: a try that fails is a step that leaves
+/// the actor waiting until the lock is returned.
+fn count_locked(
+    left: &mut Vec<u32>,
+    waiting: &mut Vec<bool>,
+    all: &[u32],
+    last: Option<usize>,
+    preemptions: u32,
+) -> u64 {
+    let can_move =
+        |left: &[u32], waiting: &[bool], actor: usize| 0 < left[actor] && !waiting[actor];
+    if left.iter().all(|&steps| steps == 0) {
+        return 1;
+    }
+    let holder = (0..all.len()).find(|&actor| 0 < left[actor] && left[actor] < all[actor]);
+    let mut sum = 0;
+    for next in 0..all.len() {
+        let preempts = last.is_some_and(|last| last != next && can_move(left, waiting, last));
+        if !can_move(left, waiting, next) || (preempts && preemptions == 0) {
+            continue;
+        }
+        let before = (left.clone(), waiting.clone());
+        if holder.is_some_and(|holder| holder != next) {
+            waiting[next] = true;
+        } else {
+            left[next] -= 1;
+            if left[next] == 0 {
+                waiting.fill(false);
+            }
+        }
+        sum += count_locked(left, waiting, all, Some(next), preemptions - u32::from(preempts));
+        (*left, *waiting) = before;
+    }
+    sum
+}
+
+#[test]
+fn three_by_six_has_1056_schedules_at_two_preemptions_and_each_is_run_once() {
+    assert_eq!(count(&mut [6, 6, 6], None, 2), 1_056);
+    let bench = Bench::new();
+    let script = shipped("three-by-six.toml");
+    let mut strategy = explore::strategy(Kind::Dfs { preemptions: 2 }, Seed(7), &script);
+    let mut orders = BTreeSet::new();
+    while strategy.begin() {
+        let (log, _) = bench.run(&script, &Fake, &mut *strategy).unwrap();
+        assert!(orders.insert(order(&log)), "a schedule was run twice");
+    }
+    assert_eq!((orders.len(), strategy.total()), (1_056, Some(1_056)));
+}
+
+#[test]
+fn three_by_six_is_complete_on_duckdb_with_at_most_two_preemptions() {
+    let script = shipped("three-by-six.toml");
+    let explored = Bench::new().explore(&script, &Naive, Kind::Dfs { preemptions: 2 }, u64::MAX);
+    assert_eq!((explored.schedules, explored.total), (1_056, Some(1_056)));
+    assert_eq!(explored.divergence, None);
+    assert!(explored.duration.as_secs() < 60, "{:?}", explored.duration);
+}
+
+#[test]
+fn the_search_finds_as_many_schedules_as_brute_force_for_other_shapes_and_bounds() {
+    let bench = Bench::new();
+    for shape in [vec![1], vec![2, 3], vec![4, 4], vec![1, 2, 3], vec![2, 2, 2, 2]] {
+        let steps = ["x"; 4];
+        let names = ["ada", "bob", "eve", "joe"];
+        let actors: Vec<_> =
+            names.iter().zip(&shape).map(|(name, &n)| (*name, &steps[..n])).collect();
+        let script = script(&actors);
+        for preemptions in 0..4 {
+            let mut left: Vec<u32> = shape.iter().map(|&steps| steps as u32).collect();
+            let expected = count(&mut left, None, preemptions);
+            let found = bench.explore(&script, &Fake, Kind::Dfs { preemptions }, u64::MAX);
+            assert_eq!(found.total, Some(expected), "{shape:?} at {preemptions}");
+        }
+    }
+}
+
+#[test]
+fn waiting_for_the_manager_leaves_as_many_schedules_as_a_model_of_one_lock() {
+    let script = shipped("lost-update.toml");
+    let all: Vec<u32> = script.actors.iter().map(|actor| actor.steps.len() as u32).collect();
+    for preemptions in 0..4 {
+        let (mut left, mut waiting) = (all.clone(), vec![false; all.len()]);
+        let expected = count_locked(&mut left, &mut waiting, &all, None, preemptions);
+        let found = Bench::new().explore(&script, &Managed, Kind::Dfs { preemptions }, u64::MAX);
+        assert_eq!(found.total, Some(expected), "at {preemptions}");
+    }
+}
+
+#[test]
+fn the_schedules_of_seed_42_never_change() {
+    let bench = Bench::new();
+    let script =
+        script(&[("a", &["1", "2", "3", "4"]), ("b", &["1", "2", "3"]), ("c", &["1", "2", "3"])]);
+    let first_two = |kind| {
+        let mut strategy = explore::strategy(kind, Seed(42), &script);
+        let mut run = || {
+            assert!(strategy.begin());
+            order(&bench.run(&script, &Fake, &mut *strategy).unwrap().0)
+        };
+        [run(), run()]
+    };
+    assert_eq!(first_two(Kind::Random), ["cbaaaabcbc", "cabcbcbaaa"]);
+    assert_eq!(first_two(Kind::Pct { depth: 3 }), ["bbbaaaaccc", "cccbbaaaab"]);
+}
+
+#[test]
+fn pct_meets_a_bug_of_depth_two_at_least_as_often_as_its_bound_says() {
+    let script = shipped("lost-update.toml");
+    let bound = Pct::bound(2, &script);
+    assert!((bound - 1.0 / 16.0).abs() < 1e-12, "two actors, eight steps: {bound}");
+    let explored = Bench::new().explore(&script, &Naive, Kind::Pct { depth: 2 }, 160);
+    let met = explored.checks["no_lost_update"].violated;
+    // Ten are expected at least; three would be three standard deviations below.
+    assert!(3 < met, "met {met} times in 160");
+}
+
+/// Who moved, a letter a step.
+fn order(log: &Log) -> String {
+    log.steps.iter().map(|step| &step.decision.actor[..1]).collect()
+}
