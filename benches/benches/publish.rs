@@ -44,7 +44,7 @@ const FILE_BYTES: usize = 64 << 10;
 const THREADS: u64 = 8;
 const ROUNDS: u32 = 15;
 const TURN: Duration = Duration::from_millis(60);
-/// Artefacts of the store that is opened and verified: three tickers' worth of 158 features in 52 blocks.
+/// Artefacts of the store that is opened and verified: 154 batches of 158.
 const OPENED: usize = 24_332;
 const MILLION: usize = 1_000_000;
 
