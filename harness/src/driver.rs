@@ -82,7 +82,7 @@ pub trait Store: Send + Sync {
     fn publish(&self, artefacts: &[Fresh<'_>]) -> Result<(), Failed>;
 
     /// Looks one up, and if it is missing has it made and stores it, once, however many want it at the same time.
-    /// `make` gives `None` if it cannot. `None` if this driver has no such thing.
+    /// `compute` gives `None` if it cannot. `None` if this driver has no such thing.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ pub trait Store: Send + Sync {
         &self,
         _spec: &FeatureSpec,
         _as_of: u32,
-        _make: &mut dyn FnMut() -> Option<Made>,
+        _compute: &mut dyn FnMut() -> Option<Made>,
     ) -> Option<Result<Made, Failed>> {
         None
     }

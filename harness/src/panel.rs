@@ -13,7 +13,7 @@ mod alpha;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use manager::{FeatureSpec, Fingerprint, Input, Params};
+use manager::{FeatureSpec, Fingerprint, FingerprintBuilder, Input, Params};
 
 use crate::scenario::Panel;
 use crate::seed::{Prng, Seed};
@@ -98,7 +98,7 @@ impl Market {
         let read = range.start.saturating_sub(LOOKBACK) as usize..range.end as usize;
         let fingerprint = |column: &Vec<f64>| {
             let of_symbols = column.chunks(self.sessions).map(|values| &values[read.clone()]);
-            of_symbols.fold(Fingerprint::builder(), |sum, values| sum.f64s(values)).finish()
+            of_symbols.fold(Fingerprint::builder(), FingerprintBuilder::f64s).finish()
         };
         let fingerprints = self.values.each_ref().map(fingerprint);
         let spec = |feature: &Feature| {
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn each_feature_reads_the_columns_that_it_says() {
         let before = market(1);
-        for changed in 0..5 {
+        for (changed, name) in COLUMNS.iter().enumerate() {
             let mut after = market(1);
             for (index, value) in after.values[changed].iter_mut().enumerate() {
                 *value *= 1.0 + (index % 7) as f64 / 50.0;
@@ -199,12 +199,7 @@ mod tests {
             for feature in 0..FEATURES {
                 let reads = before.features[feature].reads().contains(&changed);
                 let is_same = before.panel(5, feature) == after.panel(5, feature);
-                assert!(
-                    reads || is_same,
-                    "{} reads {}",
-                    before.features[feature].name(),
-                    COLUMNS[changed]
-                );
+                assert!(reads || is_same, "{} reads {}", before.features[feature].name(), name);
             }
         }
     }

@@ -122,10 +122,10 @@ impl Store for Managed {
         &self,
         spec: &FeatureSpec,
         as_of: u32,
-        make: &mut dyn FnMut() -> Option<Made>,
+        compute: &mut dyn FnMut() -> Option<Made>,
     ) -> Option<Result<Made, Failed>> {
-        let compute = || make().map(fill).ok_or(Cause::NotMade);
-        let found = self.store.as_of(as_of).get_or_compute(spec, compute);
+        let filled = || compute().map(fill).ok_or(Cause::NotMade);
+        let found = self.store.as_of(as_of).get_or_compute(spec, filled);
         let found = found.and_then(|found| Ok(made(found)?));
         Some(match found {
             Ok(Some(made)) => Ok(made),

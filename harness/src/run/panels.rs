@@ -33,14 +33,13 @@ impl Actor<'_> {
     /// Looks a block up, and sees whether some of what it finds is what it should be. What is missing is compared too: it
     /// is not what it should be.
     fn read(&self, market: &Market, block: u32) -> Result<(), StepError> {
-        let shelf = &self.worker.shelf;
-        let specs = market.specs(block);
-        let found = shelf.look_up(self.window.id, specs, self.window.eval.end)?;
+        let (store, specs) = (&self.worker.shelf, market.specs(block));
+        let found = store.look_up(self.window.id, specs, self.window.eval.end)?;
         let mut prng = Seed(self.worker.start.seed).stream(&format!("compare/{block}"));
         for _ in 0..COMPARED {
             let feature = prng.below(FEATURES as u64) as usize;
             let same = found[feature] == Some(Made::Bytes(market.panel(block, feature)));
-            shelf.probe().record(What::Compared { key: specs[feature].key().to_string(), same });
+            store.probe().record(What::Compared { key: specs[feature].key().to_string(), same });
         }
         Ok(())
     }

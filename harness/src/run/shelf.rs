@@ -41,13 +41,13 @@ impl Shelf {
     ///
     /// # Errors
     ///
-    /// What `make` returns; [`StepError::Leak`] if one of them knows more than `as_of`. A store that fails is none.
+    /// What `compute` returns; [`StepError::Leak`] if one of them knows more than `as_of`. A store that fails is none.
     pub fn find_or_make(
         &self,
         window: u32,
         specs: &[FeatureSpec],
         as_of: u32,
-        make: impl Fn(usize) -> Result<Made, StepError>,
+        compute: impl Fn(usize) -> Result<Made, StepError>,
     ) -> Result<Vec<Made>, StepError> {
         let mut found = self.look_up(window, specs, as_of)?;
         let mut fresh: Vec<(usize, Duration)> = Vec::new();
@@ -55,14 +55,14 @@ impl Shelf {
             if found[index].is_some() {
                 continue;
             }
-            let make = || make(index);
+            let compute = || compute(index);
             if self.role == Role::Evaluation
-                && let Some(made) = self.make_once(&specs[index], as_of, &make)?
+                && let Some(made) = self.make_once(&specs[index], as_of, &compute)?
             {
                 found[index] = Some(made);
                 continue;
             }
-            let (made, took) = self.make(&specs[index], &make)?;
+            let (made, took) = self.make(&specs[index], &compute)?;
             found[index] = Some(made);
             fresh.push((index, took));
         }
@@ -115,10 +115,10 @@ impl Shelf {
     fn make(
         &self,
         spec: &FeatureSpec,
-        make: &impl Fn() -> Result<Made, StepError>,
+        compute: &impl Fn() -> Result<Made, StepError>,
     ) -> Result<(Made, Duration), StepError> {
         let begun = Instant::now();
-        let made = make()?;
+        let made = compute()?;
         let took = begun.elapsed();
         self.probe.record(What::Computed { key: spec.key().to_string(), took_ns: as_ns(took) });
         Ok((made, took))
@@ -129,19 +129,19 @@ impl Shelf {
         &self,
         spec: &FeatureSpec,
         as_of: u32,
-        make: &impl Fn() -> Result<Made, StepError>,
+        compute: &impl Fn() -> Result<Made, StepError>,
     ) -> Result<Option<Made>, StepError> {
         let mut here = None;
         let mut op = None;
-        let mut compute = || {
-            let made = self.make(spec, make).map(|(made, _)| made);
+        let mut record = || {
+            let made = self.make(spec, compute).map(|(made, _)| made);
             let answer = made.as_ref().ok().cloned();
             // What is published begins to be there from now on.
             op = answer.as_ref().map(|made| self.begin(vec![driver::row(spec.key(), made)]));
             here = Some(made);
             answer
         };
-        let Some(stored) = self.store.get_or_make(spec, as_of, &mut compute) else {
+        let Some(stored) = self.store.get_or_make(spec, as_of, &mut record) else {
             return Ok(None);
         };
         if let Some(op) = op {
@@ -151,7 +151,7 @@ impl Shelf {
             (_, Some(Err(error))) => Err(error),
             (Err(Failed { leak: Some(leak), .. }), _) => Err(leak.into()),
             (Ok(made), _) | (Err(_), Some(Ok(made))) => Ok(Some(made)),
-            (Err(_), None) => self.make(spec, make).map(|(made, _)| Some(made)),
+            (Err(_), None) => self.make(spec, compute).map(|(made, _)| Some(made)),
         }
     }
 

@@ -56,7 +56,9 @@ fn lines(folder: &str) -> Vec<Line> {
             .any(|part| name.contains(part));
         let text = read(&file);
         // A module of tests stands last in its file.
-        let tests_begin = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+        let begins = ["", "pub(super) ", "pub(crate) "]
+            .map(|public| text.find(&format!("#[cfg(test)]\n{public}mod tests {{")));
+        let tests_begin = begins.into_iter().flatten().min().unwrap_or(text.len());
         let code_lines = text[..tests_begin].lines().count();
         for (index, line) in text.lines().enumerate() {
             let comment = line.find("// ").filter(|at| !line[..*at].contains('"'));

@@ -87,7 +87,7 @@ pub(super) fn counted(stats: &Stats) -> String {
     ];
     match stats.mirror {
         MirrorState::OverBudget => {
-            lines.push(row("answers", "by SQL: too many keys for the mirror"))
+            lines.push(row("answers", "by SQL: too many keys for the mirror"));
         }
         MirrorState::NoGate => lines.push(row("answers", "by SQL: the folder cannot be written")),
         _ => {}
