@@ -3,6 +3,7 @@
 //! | name | what it does for each call |
 //! |---|---|
 //! | `store` | [`FeatureStore::get`]: compares the generation, looks up in the mirror, gives an artefact that lives on its own |
+//! | `reader` | [`FeatureStore::reader`]: the same comparison and look-up, and borrows what it finds |
 //! | `DuckDB, prepared` | a prepared statement on a connection that is kept, through duckdb-rs; the table has no index |
 //! | `DuckDB, prepared, primary key` | the same on a table whose key is its primary key |
 //! | `LMDB` | looks up in a read-only transaction that is kept open, and borrows |
@@ -19,8 +20,8 @@
 //!
 //! **Where it is unfair.** To the others: none of them can tell that it is stale except the map, and a kept connection
 //! or transaction sees nothing that was written since it began. To the store: it counts every hit (for eviction and
-//! for what it has saved), and what it gives stays valid for as long as the caller likes; what the map and LMDB lend
-//! does not, and they count nothing.
+//! for what it has saved), and what it gives stays valid for as long as the caller likes; what the reader, the map and LMDB
+//! lend does not, and the last two count nothing.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -30,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use benches::arguments::Arguments;
-use benches::contest::{Contest, Times};
+use benches::contest::Contest;
 use benches::figure::{self, Target};
 use benches::generation::Generation;
 use benches::latencies::Latencies;
@@ -42,6 +43,7 @@ use manager::{Config, FeatureSpec, FeatureStore, Key, Lookup, Manager, Publicati
 const DUCKDB: &str = "DuckDB, prepared";
 const INDEXED: &str = "DuckDB, prepared, primary key";
 const STORE: &str = "store";
+const READER: &str = "reader";
 const LMDB: &str = "LMDB";
 const MAP: &str = "hash map";
 const STD_MAP: &str = "hash map, std hasher";
@@ -232,6 +234,11 @@ fn one_key(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec
     let mut contest = Contest::default();
     let mut key = around(drawn);
     contest.add(STORE, move || first_byte(&contenders.store, *key()));
+    let (mut key, mut reader) = (around(drawn), contenders.store.reader());
+    contest.add(READER, move || {
+        let found = reader.get(*key()).expect("the store can be read").expect("it is there");
+        found.bytes().expect("it is whole")[0]
+    });
     let mut key = around(drawn);
     contest.add(MAP, move || contenders.map.get(*key()).expect("it is there")[0]);
     let mut key = around(drawn);
@@ -244,22 +251,21 @@ fn one_key(arguments: &Arguments, contenders: &Contenders, drawn: &[Key]) -> Vec
     contest.add(DUCKDB, move || find_one(&mut unindexed, *key())[0]);
     let mut key = around(drawn);
     contest.add(INDEXED, move || find_one(&mut indexed, *key())[0]);
-    let of = |times: &Times, other, target, says: &str| {
-        let ratio = if says.starts_with(STORE) {
-            times.ratio(STORE, other)
-        } else {
-            times.ratio(other, STORE)
-        };
-        figure::line(says, ratio, target)
-    };
     let times = contest.run(arguments, ROUNDS, TURN);
     let mut lines = titled("one key, one thread: ns", times.lines(1, STORE));
-    lines.extend(of(&times, DUCKDB, Target::AtLeast(2_000.0), "DuckDB, prepared : store"));
-    lines.extend(of(&times, LMDB, Target::AtLeast(3.0), "LMDB : store"));
-    lines.extend(of(&times, MAP, Target::AtMost(3.0), "store : hash map"));
-    for other in [STD_MAP, OWNED_MAP] {
-        let named = format!("store : {other}");
-        lines.extend(of(&times, other, Target::ForComparison, &named));
+    for own in [STORE, READER] {
+        let faster = |other, target| {
+            figure::line(&format!("{other} : {own}"), times.ratio(other, own), target)
+        };
+        lines.extend(faster(DUCKDB, Target::AtLeast(2_000.0)));
+        lines.extend(faster(LMDB, Target::AtLeast(3.0)));
+        let slower = |other, target| {
+            figure::line(&format!("{own} : {other}"), times.ratio(own, other), target)
+        };
+        lines.extend(slower(MAP, Target::AtMost(3.0)));
+        for other in [STD_MAP, OWNED_MAP] {
+            lines.extend(slower(other, Target::ForComparison));
+        }
     }
     lines
 }

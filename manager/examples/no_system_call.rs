@@ -10,7 +10,7 @@
 //!
 //! | argument | is |
 //! |---|---|
-//! | 1 | `hits`: 10,000 times `get`, the bytes of what it gives, and `get_many`. `refresh`: another store has published before, so that the first look-up has to ask the database |
+//! | 1 | `hits`: 10,000 times `get`, the bytes of what it gives, `get_many`, and 10,000 times `Reader::get`. `refresh`: another store has published before, so that the first look-up has to ask the database |
 //! | 2 | the database, which is created |
 //!
 //! `survived` is what the thread writes if it is not killed. `refused`: this kernel, or a container's filter, allows no
@@ -70,6 +70,11 @@ fn look_up(store: &FeatureStore, keys: &[Key]) {
         check(&store.get(*key).expect("it can be read"));
     }
     store.get_many(keys).expect("it can be read").iter().for_each(check);
+    let mut reader = store.reader();
+    for key in keys.iter().cycle().take(LOOK_UPS) {
+        let found = reader.get(*key).expect("it can be read").expect("it is published");
+        assert_eq!(found.bytes().expect("it is whole").len(), 420);
+    }
 }
 
 /// Looks up in strict mode, says so, and ends the thread.

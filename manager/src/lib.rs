@@ -103,8 +103,8 @@ pub use status::{CloseReport, DatabaseStatus, Drain, LeaseStatus, Status};
 #[cfg(feature = "engine")]
 pub use store::{
     Absent, Artefact, AsOf, Codec, Counts, Depth, Evicted, ExportReport, FeatureStore, Fill,
-    Finding, GcReport, Lookup, MirrorState, PinnedFeature, Plan, Publication, Published, Selector,
-    Stats, StoreOptions, VerifyReport,
+    Finding, Found, GcReport, Lookup, MirrorState, PinnedFeature, Plan, Publication, Published,
+    Reader, Selector, Stats, StoreOptions, VerifyReport,
 };
 #[cfg(feature = "engine")]
 pub use transaction::{StoredCheck, Transaction, TransactionOptions};

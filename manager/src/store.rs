@@ -12,7 +12,7 @@
 //! | `mirror`, `reading`, `flights`, `commits` | the manifest in memory; one computation, and one commit, of several threads |
 //! | `record`, `manifest`, `rows`, `schema` | the manifest in the database |
 //! | `core`, `publish` | look up, compute, publish |
-//! | `feature_store`, `as_of`, `plans`, `stats`, `upkeep`, `verify`, `export` | the public face |
+//! | `feature_store`, `reader`, `as_of`, `plans`, `stats`, `upkeep`, `verify`, `export` | the public face |
 //!
 //! The upper half needs the engine; the lower half is built and tested without it.
 
@@ -58,6 +58,8 @@ mod plans;
 #[cfg(feature = "engine")]
 mod publish;
 #[cfg(feature = "engine")]
+mod reader;
+#[cfg(feature = "engine")]
 mod reading;
 #[cfg(feature = "engine")]
 mod record;
@@ -82,6 +84,7 @@ pub use self::{
     options::StoreOptions,
     plans::Plan,
     publish::Publication,
+    reader::{Found, Reader},
     stats::{Counts, MirrorState, Stats},
     upkeep::{Evicted, GcReport, PinnedFeature, Selector},
     verify::{Depth, Finding, VerifyReport},

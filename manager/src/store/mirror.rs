@@ -121,6 +121,12 @@ impl Entry {
         self.used.store(last_seq, Ordering::Relaxed);
     }
 
+    /// Notes that it was found, by somebody who counts for himself.
+    #[inline]
+    pub(crate) fn note_use(&self, last_seq: u64) {
+        self.used.store(last_seq, Ordering::Relaxed);
+    }
+
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -182,6 +188,30 @@ impl Entry {
             Known::Ready { bytes, .. } => (hits, hits * bytes, hits * self.compute_us),
             Known::Absent { .. } => (hits, 0, 0),
         }
+    }
+}
+
+/// What somebody has counted for himself.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    hits: u64,
+    bytes: u64,
+    saved_us: u64,
+}
+
+impl Counted {
+    /// Counts an artefact that was found.
+    #[inline]
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        self.hits += 1;
+        self.bytes += entry.stored();
+        self.saved_us += entry.compute_us;
+    }
+
+    pub(crate) fn tell(&self, totals: &Totals) {
+        totals.hits.fetch_add(self.hits, Ordering::Relaxed);
+        totals.hit_bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        totals.saved_us.fetch_add(self.saved_us, Ordering::Relaxed);
     }
 }
 

@@ -71,6 +71,32 @@ fn no_look_up_is_stale() {
     assert!(matches!(there.stats().unwrap().mirror, MirrorState::Mirrored { keys: 200, .. }));
 }
 
+#[test]
+fn a_reader_is_as_little_stale_and_counts_what_it_finds() {
+    let site = Site::empty();
+    let manager = manager();
+    let (here, there) = (store(&manager, &site), store_of_files(&manager, &site));
+    let mut reader = there.reader();
+    for number in 0..50_u32 {
+        let entity = number.to_string();
+        let key = spec(&entity).key();
+        assert!(reader.get(key).unwrap().is_none());
+        publish(if number % 2 == 0 { &here } else { &there }, &entity, entity.as_bytes());
+        let found = reader.get(key).unwrap().expect("it is published");
+        assert_eq!(found.bytes().unwrap(), entity.as_bytes());
+        assert_eq!(found.artefact().bytes().unwrap(), entity.as_bytes());
+        here.invalidate(&manager::Selector::Key(key)).unwrap();
+        assert!(reader.get(key).unwrap().is_none());
+    }
+    drop(reader);
+    assert_eq!(there.stats().unwrap().here.hits, 50);
+    let options = StoreOptions { mirror_bytes_max: 0, ..StoreOptions::default() };
+    let by_sql = FeatureStore::open_with(&manager, site.database(), options).unwrap();
+    publish(&by_sql, "IBM", b"payload");
+    assert!(by_sql.reader().get(spec("IBM").key()).unwrap().is_none(), "the store has to be asked");
+    is_hit(&by_sql.get(spec("IBM").key()).unwrap(), b"payload");
+}
+
 /// The same without a mirror, as a store that is too large for one answers.
 #[test]
 fn a_mirror_over_its_budget_falls_back_to_sql_and_says_so() {
