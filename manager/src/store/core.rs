@@ -65,7 +65,7 @@ impl Counters {
 }
 
 /// What a commit has put in and taken out.
-struct Staged {
+pub(crate) struct Staged {
     /// What the manifest was before; `None` without a mirror.
     before: Option<Arc<Snapshot>>,
     generation: u64,
@@ -234,19 +234,27 @@ impl Core {
 
     /// Takes keys out of the manifest. Returns how many were there.
     pub(crate) fn drop_keys(&self, keys: &[Key]) -> Result<u64, Error> {
-        let staged = self.change(|tx, _, stage| {
-            let gone = manifest::drop_keys(tx, stage.seq + 1, stage.generation + 1, keys)?;
-            stage.changes.dropped = numbered(&gone, stage.seq + 1);
-            stage.seq += gone.len() as u64;
-            Ok(())
-        })?;
+        let staged = self.change(|tx, _, staged| self.take_out(tx, keys, staged))?;
         Ok(staged.changes.dropped.len() as u64)
     }
 
-    /// Changes the manifest in one transaction, and the mirror with it.
-    fn change(
+    /// Takes keys out in a change of the manifest.
+    pub(crate) fn take_out(
         &self,
-        work: impl Fn(&Transaction<'_>, Option<&Snapshot>, &mut Staged) -> Result<(), Error>,
+        tx: &Transaction<'_>,
+        keys: &[Key],
+        staged: &mut Staged,
+    ) -> Result<(), Error> {
+        let gone = manifest::drop_keys(tx, staged.seq + 1, staged.generation + 1, keys)?;
+        staged.changes.dropped = numbered(&gone, staged.seq + 1);
+        staged.seq += gone.len() as u64;
+        Ok(())
+    }
+
+    /// Changes the manifest in one transaction, and the mirror with it.
+    pub(crate) fn change(
+        &self,
+        mut work: impl FnMut(&Transaction<'_>, Option<&Snapshot>, &mut Staged) -> Result<(), Error>,
     ) -> Result<Staged, Error> {
         let mut staged = self.manager.transaction(&self.path, |tx| {
             let generation = self.generation().unwrap_or(0);
@@ -325,9 +333,7 @@ impl Core {
             .map(|index| records[*index].key)
             .collect();
         if !replaced.is_empty() {
-            let gone = manifest::drop_keys(tx, staged.seq + 1, staged.generation + 1, &replaced)?;
-            staged.changes.dropped = numbered(&gone, staged.seq + 1);
-            staged.seq += gone.len() as u64;
+            self.take_out(tx, &replaced, staged)?;
         }
         let rows: Vec<&Record> = new.iter().map(|index| records[*index]).collect();
         manifest::append(tx, staged.seq + 1, &rows)?;

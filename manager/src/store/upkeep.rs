@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::content::Content;
 use super::core::{Core, Counters};
 use super::crash;
-use super::eviction::{self, Candidate, Policy, Progress};
+use super::eviction::{self, Candidate, Choice, Policy, Progress};
 use super::feature_store::FeatureStore;
 use super::fingerprint::Fingerprint;
 use super::key::Key;
@@ -122,34 +122,44 @@ impl FeatureStore {
     /// Those of [`Manager::transaction`](crate::Manager::transaction).
     pub fn evict_to(&self, bytes: u64, policy: Policy) -> Result<Evicted, Error> {
         let core = &*self.core;
-        let lease = core.manager.read(&core.path)?;
-        let stored = rows::stored(&*lease)?;
-        let pins = rows::pins(&*lease)?;
-        let plans = rows::plans(&*lease)?;
-        drop(lease);
-        let candidates = self.candidates(&stored, &pins);
-        let total = candidates.iter().map(|candidate| candidate.bytes).sum();
+        let mut evicted = Evicted::default();
+        // All in one transaction: nothing is pinned, or evicted by somebody else, between the choice and the deed.
+        core.change(|tx, _, staged| {
+            let (chosen, choice) = self.choose(tx, bytes, policy)?;
+            let keys: Vec<_> = chosen.iter().map(|candidate| candidate.key).collect();
+            evicted = Evicted {
+                artefacts: keys.len() as u64,
+                bytes: choice.freed,
+                compute_us: chosen.iter().map(|candidate| candidate.compute_us).sum(),
+                pinned_bytes: choice.short,
+            };
+            core.take_out(tx, &keys, staged)
+        })?;
+        crash::point("evict.committed");
+        Counters::add(&core.counters.evicted, evicted.artefacts);
+        self.sweep()?;
+        Ok(evicted)
+    }
+
+    /// What has to go, as the transaction finds the store.
+    fn choose(
+        &self,
+        tx: &Transaction<'_>,
+        bytes: u64,
+        policy: Policy,
+    ) -> Result<(Vec<Candidate>, Choice), Error> {
+        let candidates = self.candidates(&rows::stored(tx)?, &rows::pins(tx)?);
+        let plans = rows::plans(tx)?;
         let schedules: Vec<_> =
             plans.iter().map(|plan| (plan.schedule(), plan.next_window)).collect();
         let progress = schedules.iter().filter_map(|(schedule, window)| {
             Some(Progress { schedule: schedule.as_ref()?, window: *window })
         });
         let progress: Vec<_> = progress.collect();
+        let total = candidates.iter().map(|candidate| candidate.bytes).sum();
         let choice = eviction::choose(&candidates, total, bytes, policy, &progress);
-        let chosen: Vec<_> = choice.evict.iter().map(|index| &candidates[*index]).collect();
-        let keys: Vec<_> = chosen.iter().map(|candidate| candidate.key).collect();
-        if !keys.is_empty() {
-            core.drop_keys(&keys)?;
-            crash::point("evict.committed");
-        }
-        Counters::add(&core.counters.evicted, keys.len() as u64);
-        self.sweep()?;
-        Ok(Evicted {
-            artefacts: keys.len() as u64,
-            bytes: choice.freed,
-            compute_us: chosen.iter().map(|candidate| candidate.compute_us).sum(),
-            pinned_bytes: choice.short,
-        })
+        let chosen = choice.evict.iter().map(|index| candidates[*index].clone()).collect();
+        Ok((chosen, choice))
     }
 
     /// Evicts if the store takes more than this process lets it. A hundredth more than that, so that the next publish

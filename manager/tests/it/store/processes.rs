@@ -149,8 +149,7 @@ fn a_computation_that_hangs_is_named_by_its_process() {
 #[test]
 fn what_a_process_was_told_no_other_process_misses() {
     let site = Site::empty();
-    let rounds =
-        std::env::var("FLOCKGATE_TEST_ROUNDS").map_or(60, |rounds| rounds.parse().unwrap());
+    let rounds = std::env::var("TEST_ROUNDS").map_or(60, |rounds| rounds.parse().unwrap());
     let mut peers =
         [open(&site.database()), open(&site.database()), open_with("sql", &site.database(), &[])];
     for round in 0..rounds {
