@@ -234,13 +234,12 @@ impl Core {
 
     /// Takes keys out of the manifest. Returns how many were there.
     pub(crate) fn drop_keys(&self, keys: &[Key]) -> Result<u64, Error> {
-        let staged = self.change(|tx, _, staged| self.take_out(tx, keys, staged))?;
+        let staged = self.change(|tx, _, staged| Self::take_out(tx, keys, staged))?;
         Ok(staged.changes.dropped.len() as u64)
     }
 
     /// Takes keys out in a change of the manifest.
     pub(crate) fn take_out(
-        &self,
         tx: &Transaction<'_>,
         keys: &[Key],
         staged: &mut Staged,
@@ -333,7 +332,7 @@ impl Core {
             .map(|index| records[*index].key)
             .collect();
         if !replaced.is_empty() {
-            self.take_out(tx, &replaced, staged)?;
+            Self::take_out(tx, &replaced, staged)?;
         }
         let rows: Vec<&Record> = new.iter().map(|index| records[*index]).collect();
         manifest::append(tx, staged.seq + 1, &rows)?;

@@ -133,7 +133,7 @@ impl FeatureStore {
                 compute_us: chosen.iter().map(|candidate| candidate.compute_us).sum(),
                 pinned_bytes: choice.short,
             };
-            core.take_out(tx, &keys, staged)
+            Core::take_out(tx, &keys, staged)
         })?;
         crash::point("evict.committed");
         Counters::add(&core.counters.evicted, evicted.artefacts);
