@@ -21,7 +21,7 @@ use super::driver::{Class, Driver};
 use super::log::{Build, Ended, FORMAT, Header, Log, VERSION};
 use super::replay::{self, Divergence, Replayed};
 use super::schedule::{self, Job, ScheduleError, WATCHDOG};
-use super::strategy::{Dfs, Kind, Pct, Random, Stop, Strategy};
+use super::strategy::{Dfs, Kind, Pct, Stop, Strategy, Uniform};
 use super::workplace::Workplace;
 use crate::check::{Finding, Verdict};
 use crate::scenario::script::Script;
@@ -137,7 +137,7 @@ pub enum ExploreError {
 /// The strategy of that kind for that script.
 pub fn strategy(kind: Kind, seed: Seed, script: &Script) -> Box<dyn Strategy> {
     match kind {
-        Kind::Random => Box::new(Random::new(seed)),
+        Kind::Random => Box::new(Uniform::new(seed)),
         Kind::Pct { depth } => Box::new(Pct::new(seed, depth, script)),
         Kind::Dfs { preemptions } => Box::new(Dfs::new(preemptions)),
     }

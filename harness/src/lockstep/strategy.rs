@@ -7,13 +7,13 @@
 
 mod dfs;
 mod pct;
-mod random;
+mod uniform;
 
 use std::fmt;
 
 pub use dfs::Dfs;
 pub use pct::Pct;
-pub use random::Random;
+pub use uniform::Uniform;
 
 use super::log::{Came, Decision, End};
 use super::replay::Divergence;

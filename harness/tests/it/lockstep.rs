@@ -29,13 +29,11 @@ fn shipped(name: &str) -> Script {
 
 /// A script for drivers that have no database.
 fn script(actors: &[(&str, &[&str])]) -> Script {
-    let mut text =
-        "format = 1\nid = \"x\"\ntitle = \"x\"\nsuites = [\"ci\"]\nmode = \"lockstep\"\n\
-                    drivers = [\"naive\"]\n[database]\nsetup = [\"-\"]\n"
-            .to_owned();
-    for (id, steps) in actors {
-        text += &format!("[[actors]]\nid = {id:?}\nsteps = {steps:?}\n");
-    }
+    let head = "format = 1\nid = \"x\"\ntitle = \"x\"\nsuites = [\"ci\"]\nmode = \"lockstep\"\n\
+                drivers = [\"naive\"]\n[database]\nsetup = [\"-\"]\n";
+    let tables =
+        actors.iter().map(|(id, steps)| format!("[[actors]]\nid = {id:?}\nsteps = {steps:?}\n"));
+    let text: String = std::iter::once(head.to_owned()).chain(tables).collect();
     Script::parse(Path::new("x.toml"), text.as_bytes()).unwrap()
 }
 

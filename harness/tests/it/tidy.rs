@@ -256,6 +256,20 @@ fn checks_name_the_history_and_nothing_else() {
         ],
         "a check is a pure function of the history, so that no bug can hide in its own judge",
     );
+    only(
+        &[],
+        "harness/src/lockstep/check",
+        &[
+            "manager::",
+            "duckdb::",
+            "Instant",
+            "SystemTime",
+            "std::",
+            "lockstep::managed",
+            "lockstep::naive",
+        ],
+        "a check is a pure function of the script and the log",
+    );
 }
 
 #[test]

@@ -5,26 +5,26 @@ use crate::scenario::script::Script;
 use crate::seed::{Prng, Seed};
 
 /// See the module's header.
-pub struct Random {
+pub struct Uniform {
     seed: Seed,
     begun: u64,
     draws: Prng,
 }
 
-impl Random {
+impl Uniform {
     /// Schedules of that seed.
     pub fn new(seed: Seed) -> Self {
         Self { seed, begun: 0, draws: seed.stream("random") }
     }
 }
 
-impl Chooser for Random {
+impl Chooser for Uniform {
     fn choose(&mut self, offer: &Offer<'_>, _: &Script) -> Result<usize, Stop> {
         Ok(offer.enabled[self.draws.below(offer.enabled.len() as u64) as usize])
     }
 }
 
-impl Strategy for Random {
+impl Strategy for Uniform {
     fn begin(&mut self) -> bool {
         self.draws = self.seed.stream(&format!("random/{}", self.begun));
         self.begun += 1;
