@@ -158,6 +158,8 @@ mod tests {
         };
         assert_eq!(first_two("plan"), (0x2bf9_cadd_2dfe_f79a, 0xdc3d_8224_7cbc_19c0));
         assert_eq!(first_two("backoff"), (0x71ad_c7d6_b306_5af2, 0x0187_00f5_2cdc_bf9e));
+        assert_eq!(first_two("random/0"), (0xe623_9c56_5b1c_9172, 0x7c79_cc8d_9abc_529b));
+        assert_eq!(first_two("pct/0"), (0xe373_c7e2_5d25_2460, 0xd31a_958e_8111_55bc));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What the names of all such folders begin with; the process number follows.
+const PREFIX: &str = "flockgate-lockstep-";
+
 /// A folder of this process that is emptied between two schedules and removed at the end.
 pub(super) struct Workplace {
     folder: PathBuf,
@@ -16,7 +19,8 @@ impl Workplace {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         // Relaxed: only the numbers must differ.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("flockgate-lockstep-{}-{number}", std::process::id());
+        remove_orphans(&Self::parent());
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
         let folder = Self::parent().join(&name);
         fs::create_dir(&folder)?;
         Ok(Self { folder })
@@ -44,5 +48,37 @@ impl Workplace {
 impl Drop for Workplace {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder); // what is left lies in memory or in a temporary folder
+    }
+}
+
+/// Removes what processes that were killed have left behind: it lies in memory.
+fn remove_orphans(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let process =
+            rest.and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse::<u32>().ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path()); // another process may be at it too
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not() {
+        // No process has a number that large (proc(5), pid_max).
+        let dead = Workplace::parent().join(format!("{PREFIX}{}-0", u32::MAX));
+        fs::create_dir_all(&dead).unwrap();
+        let (one, other) = (Workplace::new().unwrap(), Workplace::new().unwrap());
+        assert!(!dead.exists());
+        let schedule = one.fresh().unwrap();
+        assert!(schedule.is_dir() && other.folder.is_dir());
+        let folder = one.folder.clone();
+        drop(one);
+        assert!(!folder.exists() && other.folder.is_dir());
     }
 }
