@@ -1,5 +1,6 @@
 //! The feature store: what one process publishes, every process finds, unchanged and never stale.
 
+mod computing;
 mod hazards;
 mod killed;
 mod look_up;
