@@ -26,3 +26,18 @@ impl Drop for Pinned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_pinned_to_one_core_and_gets_all_of_its_own_back() {
+        let cores = || sched_getaffinity(None).unwrap().count();
+        let before = cores();
+        let pinned = Pinned::here();
+        assert_eq!(cores(), 1);
+        drop(pinned);
+        assert_eq!(cores(), before);
+    }
+}

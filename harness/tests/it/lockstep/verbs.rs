@@ -69,6 +69,15 @@ fn pct_says_with_which_probability_it_meets_a_bug() {
 }
 
 #[test]
+fn an_expected_violation_that_no_schedule_shows_is_inconclusive() {
+    let site = Site::new();
+    let arguments = ["lost-update", "--driver", "naive", "--preemptions", "0"];
+    let done = ran(&site, "explore", &arguments).exits_with(3);
+    drop(done.says(&["2 of 2 schedules", "no_lost_update: expected violated: violated in 0 of 2"]));
+    assert_eq!(valid(&site)["scenarios"][0]["status"], "inconclusive");
+}
+
+#[test]
 fn a_failing_schedule_is_kept_and_its_replay_fails_the_same_way() {
     let site = Site::new();
     let file = surprising(&site);
