@@ -90,6 +90,7 @@ impl SharedPage {
     }
 
     /// The counter, as of now.
+    #[inline]
     pub(crate) fn count(&self) -> u64 {
         self.counter().load(Ordering::Acquire)
     }

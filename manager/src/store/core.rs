@@ -23,6 +23,7 @@ use crate::error::{Error, Wanted};
 use crate::gate::file::GateFile;
 use crate::manager::Manager;
 use crate::seam::patience::Patience;
+use crate::seam::shared_page::SharedPage;
 use crate::seam::sync::Mutex;
 use crate::seam::turn::Turn;
 use crate::seam::{clock, fork};
@@ -112,6 +113,11 @@ impl Core {
         }
         entry.count_hit(current.seq());
         Some(Artefact::new(key, Arc::clone(entry), current.reading()))
+    }
+
+    /// The page that the generation is on.
+    pub(crate) fn page(&self) -> Option<&Arc<SharedPage>> {
+        self.gate.as_ref().map(GateFile::page)
     }
 
     /// The generation as of now: one load from memory.

@@ -38,16 +38,16 @@ pub(crate) struct Entry {
     hits: AtomicU64,
     /// The last change that was known when it was found, or that made it: a clock that goes with the store.
     used: AtomicU64,
-    pub(crate) known: Known,
+    /// What computing it took.
+    pub(crate) compute_us: u64,
     /// Its bytes were found damaged or missing: it counts as missing until it is published again.
     is_damaged: AtomicBool,
+    pub(crate) known: Known,
     /// The number of the change that made it.
     pub(crate) seq: u64,
     /// What the artefact knows, as an exclusive position of the calendar.
     pub(crate) known_through: u32,
     pub(crate) fit_end: Option<u32>,
-    /// What computing it took.
-    pub(crate) compute_us: u64,
     pub(crate) created_ms: u64,
     totals: Arc<Totals>,
 }

@@ -12,6 +12,7 @@ use super::key::Key;
 use super::mirror::{Counted, Entry, Known, Snapshot};
 use super::reading::Reading;
 use crate::error::Error;
+use crate::seam::shared_page::SharedPage;
 
 /// Look-ups of one thread in a hot loop: several times faster than [`FeatureStore::get`], and as little stale. Made by
 /// [`FeatureStore::reader`].
@@ -36,6 +37,10 @@ use crate::error::Error;
 /// ```
 pub struct Reader<'a> {
     store: &'a FeatureStore,
+    /// Where the generation is: at hand, as it is looked at each time. `None` without a gate.
+    page: Option<Arc<SharedPage>>,
+    /// Of the snapshot.
+    generation: u64,
     snapshot: Arc<Snapshot>,
     /// Told to the store when the snapshot goes.
     counted: Counted,
@@ -53,7 +58,8 @@ impl FeatureStore {
     /// A reader for this thread.
     pub fn reader(&self) -> Reader<'_> {
         let snapshot = Arc::clone(&self.core.mirror.current());
-        Reader { store: self, snapshot, counted: Counted::default() }
+        let (page, generation) = (self.core.page().cloned(), snapshot.generation());
+        Reader { store: self, page, generation, snapshot, counted: Counted::default() }
     }
 }
 
@@ -69,7 +75,7 @@ impl Reader<'_> {
     /// Those of [`Manager::read`](crate::Manager::read), if the database has to be asked what has changed.
     #[inline]
     pub fn get(&mut self, key: Key) -> Result<Option<Found<'_>>, Error> {
-        if !self.store.core.is_current(&self.snapshot) {
+        if self.page.as_ref().is_none_or(|page| page.count() != self.generation) {
             self.refresh()?;
         }
         let Some(entry) = self.snapshot.find(key).filter(|entry| entry.is_ready()) else {
@@ -88,6 +94,7 @@ impl Reader<'_> {
             Some(snapshot) => snapshot,
             None => Arc::new(Snapshot::empty(core.pinned_now())), // there is no mirror
         };
+        self.generation = self.snapshot.generation();
         Ok(())
     }
 }
