@@ -11,7 +11,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reports::ExitCode;
 
 use crate::check::{self, Verdict};
-use crate::cli_lockstep::{self, ExploreArgs, ReplayArgs};
 use crate::history::History;
 use crate::run::worker;
 use crate::scenario::Driver;
@@ -29,7 +28,10 @@ macro_rules! data {
     ($($text:tt)*) => {{ let _ = writeln!(io::stdout(), $($text)*); }};
 }
 
+mod lockstep;
 mod store;
+
+use lockstep::{ExploreArgs, ReplayArgs};
 
 /// Runs training and evaluation pipelines against real DuckDB files, and judges what happened.
 #[derive(Debug, Parser)]
@@ -123,11 +125,11 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(run_args)) => run(&run_args),
         Some(Verb::Explore(explore_args)) => {
             log(0);
-            cli_lockstep::explore(&explore_args)
+            lockstep::explore(&explore_args)
         }
         Some(Verb::Replay(replay_args)) => {
             log(0);
-            cli_lockstep::replay(&replay_args)
+            lockstep::replay(&replay_args)
         }
         Some(Verb::Check { history }) => judge(&history),
         Some(Verb::Status { database, json }) => status(&database, json),

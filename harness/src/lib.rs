@@ -8,7 +8,6 @@
 
 pub mod check;
 pub mod cli;
-mod cli_lockstep;
 pub mod driver;
 pub mod history;
 pub mod judge;

@@ -19,11 +19,6 @@ use crate::seed::Seed;
 use crate::session::Session;
 use crate::suite;
 
-/// A line for people. That nobody listens any longer is no reason to stop.
-macro_rules! tell {
-    ($($text:tt)*) => {{ let _ = writeln!(io::stderr(), $($text)*); }};
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum StrategyName {
     /// Each enabled actor equally likely.
