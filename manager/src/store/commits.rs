@@ -16,7 +16,8 @@ use crate::seam::clock;
 use crate::seam::patience::Patience;
 use crate::seam::sync::{Condvar, Mutex, MutexGuard};
 
-/// How long a leader waits for publishers of the last commit to come back; about half of what a commit takes.
+/// How long a leader waits for publishers of the last commit to come back; a sixth to a half of what a durable
+/// commit takes.
 const GATHER: Duration = Duration::from_micros(200);
 /// How long somebody who is being committed sleeps at most before it looks again; it is woken before that.
 const LOOK: Duration = Duration::from_mins(1);

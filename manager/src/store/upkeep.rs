@@ -235,7 +235,7 @@ impl FeatureStore {
     /// Removes what nobody needs: files that no row names, and temporary files of writers that were killed. With `dry`
     /// it only tells what it would remove. Safe beside everything else; see the four conditions in `upkeep.rs`.
     ///
-    /// Blocks for the write lease, and keeps it while it removes files: some 20 µs each.
+    /// Blocks for the write lease, and keeps it while it removes files.
     ///
     /// # Errors
     ///
