@@ -72,6 +72,9 @@ enum Verb {
     /// What `run` starts as its child processes.
     #[command(hide = true)]
     Worker,
+    /// What `explore` and `replay` start as theirs.
+    #[command(hide = true, name = crate::lockstep::actor::ARGUMENT)]
+    Actor,
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +144,11 @@ pub fn main() -> ExitCode {
         Some(Verb::Schema) => {
             data!("{:#}", reports::schema());
             ExitCode::Passed
+        }
+        Some(Verb::Actor) => {
+            log(0);
+            let code = crate::lockstep::actor::serve(&crate::lockstep::driver);
+            ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
         }
         Some(Verb::Worker) => {
             log(0);

@@ -3,9 +3,11 @@
 //! | module | in → out | pure |
 //! |---|---|---|
 //! | [`driver`] | the page that a user implements to put own DuckDB code under the scheduler | |
-//! | [`naive`], [`managed`] | the built-in drivers | |
+//! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
 //! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
-//! | [`schedule`] | a script, a driver, a strategy → one schedule, carried out and logged | |
+//! | [`schedule`], `stage` | a script, a driver, a strategy → one schedule, carried out and logged | |
+//! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
+//! | [`act`] | what is decided about who moves: that it goes on, dies, or that its disk fails | yes |
 //! | [`log`] | the decision log: written before and after each step, read back | |
 //! | [`replay`] | a log → the same schedule again, or the first thing that differed | |
 //! | [`check`] | a log → findings | yes |
@@ -19,12 +21,16 @@
 //! happens inside of a step is the engine's own, which runs with one thread. Wall-clock time enters in one place, the
 //! watchdog, whose verdict is a finding and never a decision.
 
+pub mod act;
+pub mod actor;
 pub mod check;
 pub mod driver;
 pub mod explore;
 pub mod log;
 pub mod managed;
 pub mod naive;
+pub mod opening;
+pub mod process;
 pub mod replay;
 pub mod report;
 pub mod schedule;
@@ -34,7 +40,11 @@ pub mod session;
 
 mod baton;
 mod core;
+mod plain;
+mod points;
 mod sql;
+mod stage;
+mod wire;
 mod workplace;
 
 use driver::Driver;
@@ -43,6 +53,8 @@ use driver::Driver;
 pub fn driver(name: &str) -> Option<Box<dyn Driver>> {
     match name {
         "naive" => Some(Box::new(naive::Naive)),
+        "retrying" => Some(Box::new(opening::Retrying)),
+        "separate" => Some(Box::new(opening::Separate)),
         "managed" => Some(Box::new(managed::Managed)),
         _ => None,
     }

@@ -4,21 +4,22 @@
 //! * A [`World`] makes each [`Actor`], on a thread of its own.
 //! * An [`Actor`] carries out one operation of the script at a time.
 //!
-//! The built-in drivers read the operations `begin read`, `begin write`, `commit` and `rollback` and take anything
-//! else for SQL ([`Command`]). A driver of one's own may give the texts any meaning; the checks that look at transactions
-//! understand these four.
+//! The built-in drivers read some operations as [`Command`]s and take anything else for SQL. A driver of one's own may give
+//! the texts any meaning; the checks that look at transactions and phases understand those commands.
 //!
 //! # Contract
 //!
 //! * Equal operations in equal order have equal outcomes: no clock, no random numbers but the script's, no threads that
 //!   go on between two steps. What breaks this is found by a replay, as a divergence.
 //! * A step never waits for another actor. Where it would, it returns [`Turn::Blocked`] at once and changes nothing; it
-//!   is tried again when another actor's step [`wakes`](Outcome::wakes), or at its virtual time.
+//!   is tried again when another actor's step [`wakes`](Outcome::wakes), or at its virtual time. [`Turn::Paused`] and
+//!   [`Turn::Waiting`] are not for drivers: they come from points within an operation, where the scenario asks for such.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use manager::Phase;
 use reports::Hex64;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,20 @@ pub trait Driver: Sync {
     ///
     /// A [`DriverError`] in words.
     fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError>;
+
+    /// Gets at the database that [`create`](Self::create) made in that folder, for one actor, in a process of its own.
+    /// Where each actor is a process, the world that was created is dropped before.
+    ///
+    /// # Errors
+    ///
+    /// A [`DriverError`] in words; of a driver that knows threads only, always.
+    fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
+        let _ = (script, folder);
+        Err(DriverError::Scenario(format!(
+            "the driver `{}` runs all actors in one process; leave `each_actor` out",
+            self.name()
+        )))
+    }
 }
 
 /// The database of one schedule.
@@ -70,12 +85,16 @@ pub trait Actor {
 }
 
 /// What came of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Turn {
     /// It was carried out, well or not. The actor goes on to its next operation.
     Done(Outcome),
-    /// It could not be, and nothing was changed.
+    /// It could not be, and nothing was changed. It is tried again.
     Blocked(Waits),
+    /// It stands at a point within the operation, in words that are the same in every run, and could go on.
+    Paused(String),
+    /// It waits within the operation.
+    Waiting(Waits),
 }
 
 /// How a step ended.
@@ -122,6 +141,17 @@ pub enum Class {
     Unknown,
     /// The actor's code panicked; the actor takes no further step.
     Panicked,
+    /// It has not ended yet: the actor stands at a point within it.
+    Paused,
+    /// Its process was killed: nobody can tell whether it happened, and what was not committed is gone.
+    Killed,
+}
+
+impl Class {
+    /// Whether the operation is over, one way or another.
+    pub fn is_end(self) -> bool {
+        !matches!(self, Self::Blocked | Self::Paused)
+    }
 }
 
 impl fmt::Display for Class {
@@ -133,7 +163,7 @@ impl fmt::Display for Class {
 
 impl Outcome {
     /// The most characters of [`shown`](Self::shown).
-    pub const SHOWN_MAX: usize = 80;
+    pub const SHOWN_MAX: usize = 1_000;
 
     /// An end with that result.
     pub fn new(class: Class, result: &str) -> Self {
@@ -159,6 +189,16 @@ pub enum Command<'a> {
     Commit,
     /// End it, and keep nothing.
     Rollback,
+    /// Begin a phase.
+    BeginPhase(Phase),
+    /// End it.
+    EndPhase(Phase),
+    /// Open the file, by a driver whose actors do that themselves.
+    Open,
+    /// Close it.
+    Close,
+    /// Open the database file as any file, and close it: what a backup, a hash or a look at its size does.
+    Touch,
     /// One statement; on its own if there is no transaction.
     Sql(&'a str),
 }
@@ -171,13 +211,20 @@ impl<'a> Command<'a> {
             "begin write" => Self::BeginWrite,
             "commit" => Self::Commit,
             "rollback" => Self::Rollback,
+            "begin training" => Self::BeginPhase(Phase::Training),
+            "begin evaluation" => Self::BeginPhase(Phase::Evaluation),
+            "end training" => Self::EndPhase(Phase::Training),
+            "end evaluation" => Self::EndPhase(Phase::Evaluation),
+            "open" => Self::Open,
+            "close" => Self::Close,
+            "touch" => Self::Touch,
             sql => Self::Sql(sql),
         }
     }
 }
 
 /// Why a driver could not do its part. This is no finding about what is tested.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum DriverError {
     /// The scenario is wrong: its set-up, or a query.
     #[error("{0}; mend the scenario")]

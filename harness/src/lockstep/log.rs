@@ -15,13 +15,16 @@ use std::path::Path;
 use reports::Hex64;
 use serde::{Deserialize, Serialize};
 
+use super::act::Act;
 use super::driver::{Outcome, Waits};
 use crate::seed::fnv1a;
 
 /// What [`Header::format`] always says.
 pub const FORMAT: &str = "flockgate-decisions";
-/// The version that this build writes and reads.
-pub const VERSION: u32 = 1;
+/// The version that this build writes.
+pub const VERSION: u32 = 2;
+/// The oldest version that this build reads: it has no points within operations, no faults, and no digest of files.
+pub const OLDEST: u32 = 1;
 
 /// A log, as far as it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +112,12 @@ pub struct Decision {
     pub actor: String,
     /// What it does.
     pub op: String,
+    /// Where it stands within that, if it has begun it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// What happens to it.
+    #[serde(default, skip_serializing_if = "Act::is_go")]
+    pub act: Act,
 }
 
 /// What came of a step.
@@ -125,7 +134,7 @@ pub struct Came {
 }
 
 /// The last line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Why there is no further step.
     #[serde(flatten)]
@@ -134,20 +143,33 @@ pub struct End {
     pub at_ns: u64,
     /// A digest of what the database held then; none if nobody could look.
     pub contents: Option<Hex64>,
+    /// A digest of its files, byte for byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Hex64>,
     /// The scenario's counter before the first step and at the end, if it has one.
     pub counter: Option<[i64; 2]>,
 }
 
 /// Why a schedule ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ended", rename_all = "snake_case")]
 pub enum Ended {
     /// Everybody has done everything.
+    #[default]
     Done,
     /// Somebody waits, and nobody is left who could end that.
     Deadlock {
         /// Who waits for whom.
         graph: Vec<Edge>,
+    },
+    /// The process of an actor died, and nobody had decided that.
+    Died {
+        /// Who.
+        actor: String,
+        /// In which operation.
+        op: String,
+        /// Its exit code, or the signal.
+        how: String,
     },
     /// An actor did not come back from its step. This is told by a wall clock, and no replay promises it.
     Stuck {
@@ -200,8 +222,8 @@ pub enum LogError {
     },
     /// It follows other rules than this build knows.
     #[error(
-        "{path}:1: the decision log has format version {found}, this build reads {VERSION}; replay it with the build \
-         that wrote it"
+        "{path}:1: the decision log has format version {found}, this build reads {OLDEST} to {VERSION}; replay it with \
+         the build that wrote it"
     )]
     Version {
         /// The file.
@@ -360,7 +382,8 @@ fn header(name: &str, line: &[u8]) -> Result<Header, LogError> {
         Some(other) => return Err(foreign(&format!("`{other}`"))),
         None => return Err(foreign("a line without a format")),
     }
-    if value["version"] != VERSION {
+    let version = value["version"].as_u64();
+    if !version.is_some_and(|version| (OLDEST.into()..=VERSION.into()).contains(&version)) {
         return Err(LogError::Version { path, found: value["version"].to_string() });
     }
     match serde_json::from_value(value) {

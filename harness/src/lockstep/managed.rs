@@ -7,29 +7,37 @@
 //! lease was given back. So the manager itself decides who has to wait, and a second writer that it let in would be seen
 //! in the results. `Shared::writer` only names who is in the way.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use manager::{AccessMode, WriteLease};
-use manager::{AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, ReadLease};
+use manager::{
+    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, Phase, PhaseGuard,
+    ReadLease, WriteLease,
+};
 use parking_lot::Mutex;
 
 use super::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World};
-use super::sql;
-use crate::scenario::script::Script;
+use super::{plain, sql};
+use crate::scenario::script::{EachActor, Points, Script};
 
 /// See the module's header.
 pub struct Managed;
 
+/// The longest that a lease is waited for, where the manager waits itself.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often somebody outside of the schedule is waited for, a millisecond each.
 const OUTSIDE_TRIES: u32 = 500;
 
-/// The last script's database, so that it is made once.
-static TEMPLATE: Mutex<Option<(u64, Vec<u8>)>> = Mutex::new(None);
+/// The manager of the last schedule, while none is running.
+static IDLE: Mutex<Option<(Points, EachActor, Manager)>> = Mutex::new(None);
+
+/// Ends the manager that waits for another schedule.
+pub fn end_idle() {
+    *IDLE.lock() = None;
+}
 
 impl Driver for Managed {
     fn name(&self) -> &'static str {
@@ -37,24 +45,41 @@ impl Driver for Managed {
     }
 
     fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        let path = folder.join(format!("{}.duckdb", sql::NAME));
-        let mut template = TEMPLATE.lock();
-        if template.as_ref().is_none_or(|(digest, _)| *digest != script.digest) {
-            *template = Some((script.digest, sql::template(script, folder)?));
-        }
-        let (_, bytes) = template.as_ref().expect("it was just made");
-        fs::write(&path, bytes).map_err(|error| DriverError::new("copy the template", error))?;
-        let config = Config {
-            label: "lockstep".to_owned(),
-            duckdb_threads: Some(1),
-            // Nothing may happen by a clock between two steps.
-            idle_max: Duration::from_hours(1),
-            wait_max: Duration::from_secs(5),
-            ..Config::default()
+        plain::copy(script, folder)?;
+        self.join(script, folder)
+    }
+
+    fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
+        let (points, each_actor) = (script.points, script.each_actor);
+        let idle = IDLE.lock().take();
+        let manager = match idle {
+            Some((its_points, its_actor, manager))
+                if (its_points, its_actor) == (points, each_actor) =>
+            {
+                manager
+            }
+            _ => Manager::new(config(points, each_actor))
+                .map_err(|error| DriverError::new("make a manager", error))?,
         };
-        let manager =
-            Manager::new(config).map_err(|error| DriverError::new("make a manager", error))?;
-        Ok(Arc::new(Place(Shared { manager, path, writer: Arc::default() })))
+        let path = sql::path(folder);
+        Ok(Arc::new(Place(Shared { manager, path, points, each_actor, writer: Arc::default() })))
+    }
+}
+
+fn config(points: Points, each_actor: EachActor) -> Config {
+    let config = Config {
+        label: "lockstep".to_owned(),
+        duckdb_threads: Some(1),
+        wait_max: WAIT_MAX,
+        ..Config::default()
+    };
+    match (points, each_actor) {
+        // Everything that happens by a clock happens by the scheduler's.
+        (Points::Manager, _) => config,
+        // Nothing may happen by a clock between two steps.
+        (_, EachActor::Thread) => Config { idle_max: Duration::from_hours(1), ..config },
+        // And nobody is there to answer the bell: the file goes back with its lease.
+        (_, EachActor::Process) => Config { idle_max: Duration::ZERO, ..config },
     }
 }
 
@@ -62,7 +87,9 @@ impl Driver for Managed {
 struct Shared {
     manager: Manager,
     path: PathBuf,
-    /// Who has the write lease, for the wait-for graph.
+    points: Points,
+    each_actor: EachActor,
+    /// Who of this process has the write lease, for the wait-for graph.
     writer: Arc<Mutex<Option<String>>>,
 }
 
@@ -83,8 +110,7 @@ impl Shared {
     /// A lease, if it can be had at once. A child that another thread forks keeps the locks of this process until it
     /// becomes another program, within a millisecond or so; that is outside of the schedule and waited for.
     fn lease(&self, mode: AccessMode) -> Result<AnyLease, Error> {
-        let at_once =
-            AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+        let at_once = self.options();
         for _ in 0..OUTSIDE_TRIES {
             match self.manager.get_with(&self.path, mode, &at_once) {
                 Err(Error::HeldOutside { .. }) => std::thread::sleep(Duration::from_millis(1)),
@@ -94,13 +120,16 @@ impl Shared {
         self.manager.get_with(&self.path, mode, &at_once)
     }
 
-    fn refused(&self, mode: AccessMode, error: &Error) -> Turn {
+    /// The manager waits itself where its waits are the scheduler's; otherwise it says at once that it would.
+    fn options(&self) -> AcquireOptions {
+        let wait_max = (self.points != Points::Manager).then_some(Duration::ZERO);
+        AcquireOptions { wait_max, ..AcquireOptions::default() }
+    }
+
+    fn refused(&self, what: &str, error: &Error) -> Turn {
         match error {
-            Error::TimedOut { .. } => Turn::Blocked(Waits {
-                what: match mode {
-                    AccessMode::ReadOnly => "a read lease".to_owned(),
-                    AccessMode::ReadWrite => "the write lease".to_owned(),
-                },
+            Error::TimedOut { .. } if self.points != Points::Manager => Turn::Blocked(Waits {
+                what: what.to_owned(),
                 held_by: self.writer.lock().iter().cloned().collect(),
                 at_most_ns: None,
             }),
@@ -112,7 +141,7 @@ impl Shared {
 impl World for Place {
     fn actor(&self, id: &str) -> Result<Box<dyn Actor>, DriverError> {
         let (shared, id) = (self.0.clone(), id.to_owned());
-        Ok(Box::new(Leasing { shared, id, at: At::Nothing }))
+        Ok(Box::new(Leasing { shared, id, at: At::Nothing, phase: None }))
     }
 
     fn query(&self, query: &str) -> Result<String, DriverError> {
@@ -126,7 +155,12 @@ impl World for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.manager.close_all_connections(Drain::default());
+        let Shared { manager, points, each_actor, .. } = &self.0;
+        let closed = manager.close_all_connections(Drain::default());
+        // One that still holds something is of no more use.
+        if closed.is_complete() {
+            *IDLE.lock() = Some((*points, *each_actor, manager.clone()));
+        }
     }
 }
 
@@ -134,6 +168,7 @@ struct Leasing {
     shared: Shared,
     id: String,
     at: At,
+    phase: Option<PhaseGuard>,
 }
 
 /// What an actor is in.
@@ -146,13 +181,23 @@ enum At {
 impl Actor for Leasing {
     fn step(&mut self, op: &str) -> Turn {
         let command = Command::of(op);
+        match command {
+            Command::BeginPhase(phase) => return self.begin_phase(phase),
+            Command::EndPhase(_) => {
+                self.phase = None;
+                return Turn::Done(Outcome::new(Class::Ok, "").waking());
+            }
+            Command::Open | Command::Close => return plain::done(Class::Ok, ""),
+            Command::Touch => {
+                return plain::beside(&self.shared.path, command).expect("it is not a statement");
+            }
+            _ => {}
+        }
         match (std::mem::replace(&mut self.at, At::Nothing), command) {
             (At::Nothing, Command::BeginRead) => self.begin_read(),
             (At::Nothing, Command::BeginWrite) => self.begin_write(),
             (At::Nothing, Command::Sql(sql)) => self.alone(sql),
-            (At::Nothing, Command::Commit | Command::Rollback) => {
-                Turn::Done(Outcome::new(Class::Failed, ""))
-            }
+            (At::Nothing, _) => plain::done(Class::Failed, ""),
             (At::Reading(lease), Command::Sql(sql)) => {
                 let outcome = sql::outcome(sql::query(&lease, sql));
                 self.at = At::Reading(lease);
@@ -178,6 +223,17 @@ impl Actor for Leasing {
 }
 
 impl Leasing {
+    fn begin_phase(&mut self, phase: Phase) -> Turn {
+        let Shared { manager, path, .. } = &self.shared;
+        match manager.phase_with(path, phase, &self.shared.options()) {
+            Ok(guard) => {
+                self.phase = Some(guard);
+                plain::done(Class::Ok, "")
+            }
+            Err(error) => self.shared.refused(&format!("the {phase} phase"), &error),
+        }
+    }
+
     fn begin_read(&mut self) -> Turn {
         match self.shared.lease(AccessMode::ReadOnly) {
             Ok(AnyLease::Read(lease)) => {
@@ -185,7 +241,7 @@ impl Leasing {
                 Turn::Done(Outcome::new(Class::Ok, ""))
             }
             Ok(AnyLease::Write(_)) => unreachable!("a read lease was asked for"),
-            Err(error) => self.shared.refused(AccessMode::ReadOnly, &error),
+            Err(error) => self.shared.refused(what(AccessMode::ReadOnly), &error),
         }
     }
 
@@ -197,7 +253,7 @@ impl Leasing {
                 Turn::Done(Outcome::new(Class::Ok, ""))
             }
             Ok(AnyLease::Read(_)) => unreachable!("a write lease was asked for"),
-            Err(error) => self.shared.refused(AccessMode::ReadWrite, &error),
+            Err(error) => self.shared.refused(what(AccessMode::ReadWrite), &error),
         }
     }
 
@@ -214,8 +270,15 @@ impl Leasing {
                         .waking(),
                 )
             }
-            Err(error) => self.shared.refused(mode, &error),
+            Err(error) => self.shared.refused(what(mode), &error),
         }
+    }
+}
+
+fn what(mode: AccessMode) -> &'static str {
+    match mode {
+        AccessMode::ReadOnly => "a read lease",
+        AccessMode::ReadWrite => "the write lease",
     }
 }
 

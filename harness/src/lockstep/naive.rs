@@ -1,29 +1,20 @@
-//! Plain DuckDB: one instance, a connection for each actor, transactions as the script says. Nobody waits for anybody:
-//! DuckDB refuses at once what it cannot do.
+//! Plain DuckDB, transactions as the script says. Nobody waits for anybody: DuckDB refuses at once what it cannot do.
+//!
+//! Threads have a connection each on one instance. A process has an instance of its own, opens the file when it first
+//! needs it, and keeps it open, as the training of the mission did: the others' opens fail then.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use manager::duckdb::{self, Connection};
-use parking_lot::Mutex;
+use manager::duckdb::Connection;
 
-use super::driver::{Actor, Command, Driver, DriverError, Turn, World};
+use super::driver::{Actor, Class, Command, Driver, DriverError, Turn, World};
+use super::plain::{self, Instance, Manner, Own};
 use super::sql;
 use crate::scenario::script::Script;
 
 /// See the module's header.
 pub struct Naive;
-
-/// What is kept from one schedule of a script to the next.
-struct Warm {
-    script: u64,
-    template: Vec<u8>,
-    host: Connection,
-}
-
-/// The instance of this process's naive schedules, while none is running.
-static WARM: Mutex<Option<Warm>> = Mutex::new(None);
 
 impl Driver for Naive {
     fn name(&self) -> &'static str {
@@ -31,78 +22,51 @@ impl Driver for Naive {
     }
 
     fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        let kept = WARM.lock().take().filter(|warm| warm.script == script.digest);
-        let warm = match kept {
-            Some(warm) => warm,
-            None => Warm {
-                script: script.digest,
-                template: sql::template(script, folder)?,
-                host: sql::host().map_err(|error| DriverError::new("open an instance", error))?,
-            },
-        };
-        let path = folder.join(format!("{}.duckdb", sql::NAME));
-        fs::write(&path, &warm.template)
-            .map_err(|error| DriverError::new("copy the template", error))?;
-        let attach = format!("ATTACH {} AS {} (TYPE duckdb)", sql::literal(&path), sql::NAME);
-        warm.host
-            .execute_batch(&attach)
-            .map_err(|error| DriverError::new("attach the database", error))?;
-        Ok(Arc::new(Shared { warm: Mutex::new(Some(warm)), path }))
+        let path = plain::copy(script, folder)?;
+        let opened = Instance::open(&path);
+        let instance = opened.map_err(|error| DriverError::new("open the database", error))?;
+        Ok(Arc::new(One { instance, path }))
+    }
+
+    fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
+        Ok(Own::new(script, folder, Manner::Keeps))
     }
 }
 
-struct Shared {
-    warm: Mutex<Option<Warm>>,
+/// One instance for all.
+struct One {
+    instance: Instance,
     path: PathBuf,
 }
 
-impl Shared {
-    fn connect(&self) -> Result<Connection, DriverError> {
-        let connect = || -> duckdb::Result<Connection> {
-            let warm = self.warm.lock();
-            let connection = warm.as_ref().expect("it is there until the end").host.try_clone()?;
-            connection.execute_batch(&format!("USE {}", sql::NAME))?;
-            Ok(connection)
-        };
-        connect().map_err(|error| DriverError::new("connect", error))
-    }
-}
-
-impl World for Shared {
+impl World for One {
     fn actor(&self, _: &str) -> Result<Box<dyn Actor>, DriverError> {
-        Ok(Box::new(Connected(self.connect()?)))
+        let connected = self.instance.connect();
+        let connection = connected.map_err(|error| DriverError::new("connect", error))?;
+        Ok(Box::new(Connected { connection, path: self.path.clone() }))
     }
 
     fn query(&self, query: &str) -> Result<String, DriverError> {
-        sql::query(&self.connect()?, query).map_err(|error| DriverError::scenario(query, error))
+        self.instance.query(query)
     }
 
     fn contents(&self) -> Result<String, DriverError> {
-        sql::contents(&self.connect()?).map_err(|error| DriverError::new("read all tables", error))
+        self.instance.contents()
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let warm = self.warm.lock().take().expect("it is there until the end");
-        // An instance that does not let go of the file is of no more use, nor is one whose file has gone.
-        if self.path.exists() && warm.host.execute_batch(&format!("DETACH {}", sql::NAME)).is_ok() {
-            *WARM.lock() = Some(warm);
-        }
-    }
+struct Connected {
+    connection: Connection,
+    path: PathBuf,
 }
-
-struct Connected(Connection);
 
 impl Actor for Connected {
     fn step(&mut self, op: &str) -> Turn {
-        let sql = match Command::of(op) {
-            Command::BeginRead => "BEGIN TRANSACTION READ ONLY",
-            Command::BeginWrite => "BEGIN TRANSACTION",
-            Command::Commit => "COMMIT",
-            Command::Rollback => "ROLLBACK",
-            Command::Sql(sql) => sql,
-        };
-        Turn::Done(sql::outcome(sql::query(&self.0, sql)))
+        match Command::of(op) {
+            Command::Open | Command::Close => plain::done(Class::Ok, ""),
+            command => plain::beside(&self.path, command).unwrap_or_else(|| {
+                Turn::Done(sql::outcome(sql::query(&self.connection, plain::statement(command))))
+            }),
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::driver::Outcome;
-use super::log::{Build, Came, Decision, End, Log};
+use super::act::Move;
+use super::log::{Build, Came, Decision, End, Header, Log, VERSION};
 use super::schedule::{self, Job, ScheduleError};
 use super::strategy::{Chooser, Offer, Stop};
-use crate::scenario::script::Script;
 
 /// The first thing that was not as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -45,6 +45,8 @@ pub enum Differs {
     End,
     /// What the database holds at the end.
     Contents,
+    /// The bytes of its files.
+    Files,
 }
 
 impl fmt::Display for Differs {
@@ -58,6 +60,7 @@ impl fmt::Display for Differs {
             Self::Time => "virtual time",
             Self::End => "end",
             Self::Contents => "contents",
+            Self::Files => "files",
         })
     }
 }
@@ -79,7 +82,7 @@ pub enum Replayed {
 ///
 /// A [`ScheduleError`] that is no divergence.
 pub fn replay(log: &Log, job: &Job<'_>, log_file: &Path) -> Result<Replayed, ScheduleError> {
-    match schedule::run(job, &mut Follow { log }, log_file, log.header.clone()) {
+    match schedule::run(job, &mut Follow { log }, log_file, Header { version: VERSION, ..log.header.clone() }) {
         Ok(again) => Ok(Replayed::Reproduced(Box::new(again))),
         Err(ScheduleError::Stopped(Stop::Diverged(divergence))) => {
             Ok(Replayed::Diverged(divergence))
@@ -116,8 +119,8 @@ impl Follow<'_> {
 }
 
 impl Chooser for Follow<'_> {
-    fn choose(&mut self, offer: &Offer<'_>, script: &Script) -> Result<usize, Stop> {
-        let enabled = script.names(offer.enabled);
+    fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop> {
+        let enabled = offer.enabled_names();
         let Some(step) = self.log.steps.get(offer.step as usize) else {
             let Some(end) = &self.log.end else { return Err(self.cut()) };
             let found = format!("not yet: {} can move", enabled.join(", "));
@@ -130,13 +133,22 @@ impl Chooser for Follow<'_> {
         }
         let at = enabled.iter().position(|name| *name == recorded.actor);
         let none = || differ(offer.step, Differs::Enabled, &recorded.actor, &enabled.join(", "));
-        Ok(offer.enabled[at.ok_or_else(none)?])
+        let chosen = Move { actor: offer.enabled[at.ok_or_else(none)?], act: recorded.act };
+        if recorded.act.is_go() || offer.faults.contains(&chosen) {
+            return Ok(chosen);
+        }
+        let recorded = format!("{} of {}", recorded.act, recorded.actor);
+        Err(differ(offer.step, Differs::Enabled, &recorded, &format!("{:?}", offer.faults)))
     }
 
     fn decided(&mut self, found: &Decision) -> Result<(), Stop> {
         let Some(step) = self.log.steps.get(found.step as usize) else { return Err(self.cut()) };
         let recorded = &step.decision;
-        same(found.step, Differs::Operation, &recorded.op, &found.op)?;
+        let op = |decision: &Decision| match &decision.at {
+            Some(at) => format!("{} at {at}", decision.op),
+            None => decision.op.clone(),
+        };
+        same(found.step, Differs::Operation, &op(recorded), &op(found))?;
         same(found.step, Differs::Time, &recorded.at_ns, &found.at_ns)
     }
 
@@ -174,7 +186,11 @@ impl Chooser for Follow<'_> {
                 end.counter
             )
         };
-        same(steps, Differs::Contents, &held(recorded), &held(found))
+        same(steps, Differs::Contents, &held(recorded), &held(found))?;
+        // Logs of version 1 do not have it.
+        let Some(files) = recorded.files else { return Ok(()) };
+        let found = found.files.map_or_else(|| "none".to_owned(), |found| found.to_string());
+        same(steps, Differs::Files, &files.to_string(), &found)
     }
 }
 

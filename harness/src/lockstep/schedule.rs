@@ -6,17 +6,20 @@
 //! * Virtual time goes on by [`STEP_NS`] a step, and jumps to the earliest timer when nobody is enabled.
 //! * Nobody enabled, no timer and somebody waiting is a deadlock.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::baton::{Stuck, Thread};
+use reports::Hex64;
+
 use super::core::Pinned;
-use super::driver::{Class, Driver, DriverError, Outcome, Turn, Waits, World};
-use super::log::{Came, Decision, Edge, End, Ended, Header, Log, Writer};
+use super::driver::{Driver, DriverError, World};
+use super::log::{End, Ended, Header, Log, Writer};
+use super::stage::Stage;
 use super::strategy::{Chooser, Offer, Stop};
-use crate::scenario::script::Script;
+use crate::scenario::script::{EachActor, Script};
 use crate::seed::fnv1a;
 
 /// Virtual nanoseconds that a step takes.
@@ -53,6 +56,27 @@ pub enum ScheduleError {
     /// The strategy had no choice left.
     #[error(transparent)]
     Stopped(#[from] Stop),
+    /// An actor's process could not be had, or spoken to.
+    #[error("the process of {actor}: {source}")]
+    Process {
+        /// The actor.
+        actor: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// An actor's process said something else than what came of its step.
+    #[error(
+        "the process of {actor} answered `{op}` with `{said}`, which is no reply; its standard output is for replies \
+         alone"
+    )]
+    Garbage {
+        /// The actor.
+        actor: String,
+        /// What it was to do.
+        op: String,
+        /// What it said, shortened.
+        said: String,
+    },
     /// The scenario's counter is no number.
     #[error("the scenario's counter: expected a whole number from `{query}`, found `{found}`")]
     Counter {
@@ -78,24 +102,101 @@ pub fn run(
     let mut writer = Writer::create(log_file, header)?;
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter(job, &*world)?;
-    let mut stage = Stage::new(job, &world)?;
-    let ended = stage.play(chooser, &mut writer)?;
-    let at_ns = stage.now_ns;
-    let stuck = matches!(ended, Ended::Stuck { .. });
-    stage.clear(stuck);
-    let mut end = End { ended, at_ns, contents: None, counter: None };
-    if !stuck {
-        let contents = world.contents().map_err(|source| job.blame(source))?;
-        end.contents = Some(reports::Hex64(fnv1a(contents.as_bytes())));
-        end.counter = before.zip(counter(job, &*world)?).map(|(before, after)| [before, after]);
+    let world = match job.script.each_actor {
+        EachActor::Thread => Some(world),
+        EachActor::Process => None, // dropped: the actors' processes get at the file
+    };
+    let mut stage = Stage::new(job, world.as_ref())?;
+    let ended = play(&mut stage, chooser, &mut writer)?;
+    let at_ns = stage.now_ns();
+    let is_whole = !matches!(ended, Ended::Stuck { .. });
+    stage.clear(is_whole);
+    let mut end = End { ended, at_ns, ..End::default() };
+    if is_whole {
+        look(job, world, before, &mut end)?;
     }
     chooser.ended(&end)?;
     writer.ended(end)?;
     Ok(writer.into_log())
 }
 
+/// Decides step after step.
+fn play(
+    stage: &mut Stage<'_>,
+    chooser: &mut dyn Chooser,
+    log: &mut Writer,
+) -> Result<Ended, ScheduleError> {
+    for step in 0.. {
+        let enabled = stage.enabled();
+        if enabled.is_empty() {
+            break;
+        }
+        let chosen = {
+            let faults = stage.faults(&enabled);
+            chooser.choose(&Offer {
+                step,
+                at_ns: stage.now_ns(),
+                enabled: &enabled,
+                faults: &faults,
+                last: stage.last(),
+                names: stage.names(),
+            })?
+        };
+        let decision = stage.decision(step, &enabled, chosen);
+        chooser.decided(&decision)?;
+        let (actor, op) = (decision.actor.clone(), decision.op.clone());
+        log.decided(decision)?;
+        match stage.step(step, chosen)? {
+            Ok(came) => {
+                chooser.came(&came)?;
+                log.came(came)?;
+            }
+            Err(lost) => return Ok(lost.ended(actor, op)),
+        }
+    }
+    Ok(stage.ended())
+}
+
+/// What is left when all actors have gone.
+fn look(
+    job: &Job<'_>,
+    world: Option<Arc<dyn World>>,
+    before: Option<i64>,
+    end: &mut End,
+) -> Result<(), ScheduleError> {
+    let world = match world {
+        Some(world) => world,
+        None => job.driver.join(job.script, job.folder).map_err(|source| job.blame(source))?,
+    };
+    let contents = world.contents().map_err(|source| job.blame(source))?;
+    end.contents = Some(Hex64(fnv1a(contents.as_bytes())));
+    end.counter = before.zip(counter(job, &*world)?).map(|(before, after)| [before, after]);
+    drop(world);
+    end.files = Some(Hex64(files(job.folder)?));
+    Ok(())
+}
+
+/// A digest of the databases of a folder and of their logs, byte for byte. Nobody has them open: closing one here would
+/// drop DuckDB's lock.
+fn files(folder: &Path) -> io::Result<u64> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let end = path.extension().and_then(|end| end.to_str());
+        if matches!(end, Some("duckdb" | "wal")) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut digest = 0;
+    for path in paths {
+        digest = u64::rotate_left(digest, 1) ^ fnv1a(&fs::read(&path)?);
+    }
+    Ok(digest)
+}
+
 impl Job<'_> {
-    fn blame(&self, source: DriverError) -> ScheduleError {
+    pub(super) fn blame(&self, source: DriverError) -> ScheduleError {
         ScheduleError::Driver { driver: self.driver.name().to_owned(), source }
     }
 }
@@ -107,157 +208,5 @@ fn counter(job: &Job<'_>, world: &dyn World) -> Result<Option<i64>, ScheduleErro
     match found.trim().parse() {
         Ok(number) => Ok(Some(number)),
         Err(_) => Err(ScheduleError::Counter { query: counter.query.clone(), found }),
-    }
-}
-
-/// Everybody who takes part, and what they are at.
-struct Stage<'a> {
-    job: &'a Job<'a>,
-    actors: Vec<Player>,
-    now_ns: u64,
-    last: Option<usize>,
-}
-
-struct Player {
-    thread: Thread,
-    /// How many operations of its script are behind it.
-    done: usize,
-    state: State,
-}
-
-enum State {
-    Ready,
-    Waiting { waits: Waits, until_ns: Option<u64> },
-    Gone,
-}
-
-impl<'a> Stage<'a> {
-    fn new(job: &'a Job<'a>, world: &Arc<dyn World>) -> Result<Self, ScheduleError> {
-        let start = |actor: &crate::scenario::script::Actor| {
-            Ok(Player { thread: Thread::start(world, &actor.id)?, done: 0, state: State::Ready })
-        };
-        let actors = job.script.actors.iter().map(start).collect::<Result<_, DriverError>>();
-        let actors = actors.map_err(|source| job.blame(source))?;
-        Ok(Self { job, actors, now_ns: 0, last: None })
-    }
-
-    fn play(
-        &mut self,
-        chooser: &mut dyn Chooser,
-        log: &mut Writer,
-    ) -> Result<Ended, ScheduleError> {
-        for step in 0.. {
-            let enabled = self.enabled();
-            if enabled.is_empty() {
-                break;
-            }
-            let offer = Offer { step, at_ns: self.now_ns, enabled: &enabled, last: self.last };
-            let chosen = chooser.choose(&offer, self.job.script)?;
-            let decision = self.decision(step, &enabled, chosen);
-            chooser.decided(&decision)?;
-            let op = decision.op.clone();
-            log.decided(decision)?;
-            let turn = self.actors[chosen].thread.step(&op, self.job.watchdog);
-            let Ok(turn) = turn.map_err(|Stuck| ()) else {
-                let actor = self.job.script.actors[chosen].id.clone();
-                return Ok(Ended::Stuck { actor, op });
-            };
-            self.last = Some(chosen);
-            self.now_ns += STEP_NS;
-            let came = self.take(step, chosen, turn);
-            chooser.came(&came)?;
-            log.came(came)?;
-        }
-        let graph = self.waiting();
-        Ok(if graph.is_empty() { Ended::Done } else { Ended::Deadlock { graph } })
-    }
-
-    /// Who can move now, or, if nobody can, when the earliest timer has come.
-    fn enabled(&mut self) -> Vec<usize> {
-        loop {
-            let now_ns = self.now_ns;
-            for actor in &mut self.actors {
-                if matches!(actor.state, State::Waiting { until_ns: Some(until), .. } if until <= now_ns)
-                {
-                    actor.state = State::Ready;
-                }
-            }
-            let ready = |index: &usize| matches!(self.actors[*index].state, State::Ready);
-            let enabled: Vec<usize> = (0..self.actors.len()).filter(ready).collect();
-            let timers = self.actors.iter().filter_map(|actor| match actor.state {
-                State::Waiting { until_ns, .. } => until_ns,
-                _ => None,
-            });
-            match timers.min() {
-                Some(earliest) if enabled.is_empty() => self.now_ns = earliest,
-                _ => return enabled,
-            }
-        }
-    }
-
-    fn decision(&self, step: u64, enabled: &[usize], chosen: usize) -> Decision {
-        let actors = &self.job.script.actors;
-        Decision {
-            step,
-            at_ns: self.now_ns,
-            enabled: enabled.iter().map(|&index| actors[index].id.clone()).collect(),
-            actor: actors[chosen].id.clone(),
-            op: self.op(chosen).to_owned(),
-        }
-    }
-
-    fn op(&self, index: usize) -> &str {
-        &self.job.script.actors[index].steps[self.actors[index].done]
-    }
-
-    /// Notes what came of a step.
-    fn take(&mut self, step: u64, chosen: usize, turn: Turn) -> Came {
-        match turn {
-            Turn::Blocked(waits) => {
-                let until_ns = waits.at_most_ns.map(|wait| self.now_ns + wait);
-                self.actors[chosen].state = State::Waiting { waits: waits.clone(), until_ns };
-                let outcome = Outcome::new(Class::Blocked, &waits.what);
-                Came { step, outcome, waits: Some(waits) }
-            }
-            Turn::Done(outcome) => {
-                let player = &mut self.actors[chosen];
-                player.done += 1;
-                let all = player.done == self.job.script.actors[chosen].steps.len();
-                if all || outcome.class == Class::Panicked {
-                    player.state = State::Gone;
-                }
-                if outcome.wakes {
-                    self.wake();
-                }
-                Came { step, outcome, waits: None }
-            }
-        }
-    }
-
-    fn wake(&mut self) {
-        for actor in &mut self.actors {
-            if matches!(actor.state, State::Waiting { .. }) {
-                actor.state = State::Ready;
-            }
-        }
-    }
-
-    fn waiting(&self) -> Vec<Edge> {
-        let edge = |(index, player): (usize, &Player)| match &player.state {
-            State::Waiting { waits, .. } => Some(Edge {
-                actor: self.job.script.actors[index].id.clone(),
-                op: self.op(index).to_owned(),
-                waits: waits.clone(),
-            }),
-            _ => None,
-        };
-        self.actors.iter().enumerate().filter_map(edge).collect()
-    }
-
-    /// Ends all actors, one after the other. If one is stuck, all threads are left behind.
-    fn clear(self, stuck: bool) {
-        for player in self.actors {
-            if stuck { player.thread.abandon() } else { player.thread.stop() }
-        }
     }
 }

@@ -110,7 +110,9 @@ impl ScheduleError {
             Self::Driver { source: DriverError::Scenario(_), .. } | Self::Counter { .. } => {
                 ExitCode::Usage
             }
-            Self::Driver { .. } => ExitCode::Internal,
+            Self::Driver { .. } | Self::Process { .. } | Self::Garbage { .. } => {
+                ExitCode::Internal
+            }
             Self::Stopped(_) => ExitCode::NotReproduced,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use manager::ErrorClass;
 use manager::duckdb::types::Value;
@@ -13,6 +13,11 @@ use crate::scenario::script::Script;
 
 /// The name of the database in SQL, and of its file.
 pub(super) const NAME: &str = "db";
+
+/// Where the database is.
+pub(super) fn path(folder: &Path) -> PathBuf {
+    folder.join(format!("{NAME}.duckdb"))
+}
 
 /// An in-memory instance that files are attached to: that costs a twentieth of opening them.
 pub(super) fn host() -> duckdb::Result<Connection> {

@@ -6,6 +6,7 @@
 //! name, `random/17`, so schedule 17 is the same whatever came before.
 
 mod dfs;
+mod faults;
 mod pct;
 mod uniform;
 
@@ -15,9 +16,9 @@ pub use dfs::Dfs;
 pub use pct::Pct;
 pub use uniform::Uniform;
 
+use super::act::Move;
 use super::log::{Came, Decision, End};
 use super::replay::Divergence;
-use crate::scenario::script::Script;
 
 /// Between whom is decided.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +29,24 @@ pub struct Offer<'a> {
     pub at_ns: u64,
     /// Indices of the actors that can move, ascending; at least one.
     pub enabled: &'a [usize],
+    /// What else could happen to them, as far as the scenario allows it; often nothing.
+    pub faults: &'a [Move],
     /// Who moved last.
     pub last: Option<usize>,
+    /// The names of all, by index.
+    pub names: &'a [String],
+}
+
+impl Offer<'_> {
+    /// The names of those that can move.
+    pub fn enabled_names(&self) -> Vec<&str> {
+        self.enabled.iter().map(|&index| self.names[index].as_str()).collect()
+    }
+
+    /// Whether the one who moved last could go on.
+    pub fn can_stay(&self) -> Option<usize> {
+        self.last.filter(|last| self.enabled.contains(last))
+    }
 }
 
 /// Why there is no choice.
@@ -48,12 +65,12 @@ pub enum Stop {
 
 /// Chooses within one schedule, and sees what came of it.
 pub trait Chooser {
-    /// Chooses one of [`Offer::enabled`].
+    /// Chooses one of [`Offer::enabled`], or one of [`Offer::faults`].
     ///
     /// # Errors
     ///
     /// [`Stop`] ends the schedule.
-    fn choose(&mut self, offer: &Offer<'_>, script: &Script) -> Result<usize, Stop>;
+    fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop>;
 
     /// Sees the decision as it will be logged.
     ///

@@ -312,6 +312,11 @@ impl<'d> Item<'d> {
         })
     }
 
+    /// Whether something is so.
+    pub(super) fn boolean(&self) -> Result<bool, ScenarioError> {
+        self.value.and_then(DeValue::as_bool).ok_or_else(|| self.wrong("`true` or `false`"))
+    }
+
     /// An integer within the bounds.
     pub(super) fn integer(&self, bounds: RangeInclusive<u32>) -> Result<u32, ScenarioError> {
         self.value

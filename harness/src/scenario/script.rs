@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::document::{Document, Item};
 use super::{ScenarioError, is_filled, is_id, optional};
 use crate::check::Verdict;
+use crate::lockstep::act::Act;
 use crate::lockstep::check;
 use crate::seed::fnv1a;
 
 /// The drivers that run scripts.
-pub const DRIVERS: [&str; 2] = ["naive", "managed"];
+pub const DRIVERS: [&str; 4] = ["naive", "retrying", "separate", "managed"];
 
 /// A scenario file with `mode = "lockstep"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,12 @@ pub struct Script {
     pub suites: Vec<String>,
     /// Names of the drivers it is run with.
     pub drivers: Vec<String>,
+    /// What an actor runs as.
+    pub each_actor: EachActor,
+    /// Where it stops within its operations.
+    pub points: Points,
+    /// What may happen beside.
+    pub faults: Option<Faults>,
     /// Statements that make the database.
     pub setup: Vec<String>,
     /// At least one, with different ids.
@@ -40,6 +49,47 @@ pub struct Script {
     pub text: String,
     /// The text's digest.
     pub digest: u64,
+}
+
+/// What an actor runs as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EachActor {
+    /// A thread of the process that decides.
+    #[default]
+    Thread,
+    /// A process.
+    Process,
+}
+
+/// Where an actor stops within its operations, and others may move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Points {
+    /// Nowhere: a step is an operation.
+    #[default]
+    Statement,
+    /// At the manager's yield points. Its waits are the scheduler's, and its time is virtual.
+    Manager,
+    /// At the engine's I/O calls.
+    Io,
+}
+
+impl Points {
+    /// Whether there are I/O calls among them.
+    pub fn has_calls(self) -> bool {
+        self == Self::Io
+    }
+}
+
+/// What may happen to actors beside that they move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// What it may be.
+    pub kinds: Vec<Act>,
+    /// How often, in one schedule.
+    pub at_most: u32,
+    /// Whether who was killed may come back.
+    pub restart: bool,
 }
 
 /// Who takes part.
@@ -89,13 +139,29 @@ impl Script {
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ScenarioError> {
         let document = Document::parse(file, bytes)?;
         let root = document.root(&[
-            "format", "id", "title", "suites", "mode", "drivers", "database", "actors", "counter",
+            "format",
+            "id",
+            "title",
+            "suites",
+            "mode",
+            "drivers",
+            "each_actor",
+            "points",
+            "faults",
+            "database",
+            "actors",
+            "counter",
             "expect",
         ])?;
         super::format(&root.item("format"))?;
         root.item("mode").choice(&[("lockstep", ())])?;
         let suites = super::SUITES.map(|suite| (suite, suite));
         let drivers = DRIVERS.map(|driver| (driver, driver));
+        let each_actor = optional(&root, "each_actor", |item| {
+            item.choice(&[("thread", EachActor::Thread), ("process", EachActor::Process)])
+        })?
+        .unwrap_or_default();
+        let points = optional(&root, "points", |item| points(item, each_actor))?.unwrap_or_default();
         Ok(Self {
             id: root.item("id").text("lower-case letters, digits and hyphens", is_id)?,
             title: root
@@ -107,6 +173,9 @@ impl Script {
             drivers: root.item("drivers").list("a list of at least one driver", |item| {
                 item.choice(&drivers).map(str::to_owned)
             })?,
+            each_actor,
+            points,
+            faults: optional(&root, "faults", |item| faults(item, each_actor, points))?,
             setup: setup(&root.item("database"))?,
             actors: actors(&root.item("actors"))?,
             counter: optional(&root, "counter", counter)?,
@@ -131,6 +200,38 @@ impl Script {
         let stated = self.expect.get(driver).and_then(|checks| checks.get(check));
         stated.copied().unwrap_or(Verdict::Holds)
     }
+}
+
+fn points(item: &Item<'_>, each_actor: EachActor) -> Result<Points, ScenarioError> {
+    let names =
+        [("statement", Points::Statement), ("manager", Points::Manager), ("io", Points::Io)];
+    let points = item.choice(&names)?;
+    if points.has_calls() && each_actor == EachActor::Thread {
+        // Within a call an actor may have a lock of the engine that another thread would wait for.
+        return Err(item.wrong("`each_actor = \"process\"` beside `points = \"io\"`"));
+    }
+    Ok(points)
+}
+
+fn faults(
+    item: &Item<'_>,
+    each_actor: EachActor,
+    points: Points,
+) -> Result<Faults, ScenarioError> {
+    let table = item.table(&["kinds", "at_most", "restart"])?;
+    let kinds = table.item("kinds").list("a list of at least one fault", |item| {
+        let act = item.choice(&Act::FAULTS)?;
+        if act.needs_process() && each_actor == EachActor::Thread {
+            return Err(item.wrong("a fault of a thread, or `each_actor = \"process\"`"));
+        }
+        if act.needs_call() && !points.has_calls() {
+            return Err(item.wrong("another fault, or `points = \"io\"`"));
+        }
+        Ok(act)
+    })?;
+    let at_most = table.item("at_most").integer(1..=100)?;
+    let restart = optional(&table, "restart", Item::boolean)?.unwrap_or(false);
+    Ok(Faults { kinds, at_most, restart })
 }
 
 fn setup(item: &Item<'_>) -> Result<Vec<String>, ScenarioError> {

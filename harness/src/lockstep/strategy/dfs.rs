@@ -1,12 +1,13 @@
 //! All schedules with at most `p` preemptions, depth first, each once. A preemption leaves an actor that could have gone
-//! on; a switch from one that is done or waits is free.
+//! on; a switch from one that is done or waits is free. What happens to an actor at one of its steps (a fault) is another
+//! choice at that step, and no preemption of it.
 //!
 //! Every schedule starts from a fresh database and follows the choices up to the last node that has one left. What is
 //! offered on the way has to be what was offered before: otherwise something here is not deterministic.
 
 use super::{Chooser, Offer, Stop, Strategy};
+use crate::lockstep::act::Move;
 use crate::lockstep::replay::{Differs, Divergence};
-use crate::scenario::script::Script;
 
 /// See the module's header.
 pub struct Dfs {
@@ -20,7 +21,7 @@ pub struct Dfs {
 struct Node {
     enabled: Vec<usize>,
     /// Choices that are within the bound, the ones left to try from `at` on.
-    choices: Vec<usize>,
+    choices: Vec<Move>,
     at: usize,
     /// Preemptions before this node.
     spent: u32,
@@ -29,22 +30,22 @@ struct Node {
 
 impl Node {
     fn new(offer: &Offer<'_>, spent: u32, bound: u32) -> Self {
-        let stay = offer.last.filter(|last| offer.enabled.contains(last));
-        let mut choices: Vec<usize> = stay.into_iter().collect();
-        if stay.is_none() || spent < bound {
-            choices.extend(offer.enabled.iter().filter(|&&actor| Some(actor) != stay));
-        }
+        let stay = offer.can_stay();
+        let is_free = |actor: usize| stay.is_none_or(|stay| stay == actor) || spent < bound;
+        let others = offer.enabled.iter().copied().filter(|&actor| Some(actor) != stay);
+        let all = stay.into_iter().chain(others).map(Move::go).chain(offer.faults.iter().copied());
+        let choices = all.filter(|choice| is_free(choice.actor)).collect();
         Self { enabled: offer.enabled.to_vec(), choices, at: 0, spent, last: offer.last }
     }
 
-    fn chosen(&self) -> usize {
+    fn chosen(&self) -> Move {
         self.choices[self.at]
     }
 
     /// Preemptions behind this node.
     fn spent_after(&self) -> u32 {
         let left =
-            self.last.is_some_and(|last| last != self.chosen() && self.enabled.contains(&last));
+            self.last.is_some_and(|last| last != self.chosen().actor && self.enabled.contains(&last));
         self.spent + u32::from(left)
     }
 }
@@ -57,7 +58,7 @@ impl Dfs {
 }
 
 impl Chooser for Dfs {
-    fn choose(&mut self, offer: &Offer<'_>, script: &Script) -> Result<usize, Stop> {
+    fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop> {
         if self.depth == self.path.len() {
             let spent = self.path.last().map_or(0, Node::spent_after);
             self.path.push(Node::new(offer, spent, self.preemptions));
@@ -67,8 +68,8 @@ impl Chooser for Dfs {
             return Err(Divergence {
                 step: offer.step,
                 differs: Differs::Enabled,
-                recorded: script.names(&node.enabled).join(", "),
-                found: script.names(offer.enabled).join(", "),
+                recorded: names(&node.enabled, offer),
+                found: names(offer.enabled, offer),
             }
             .into());
         }
@@ -105,4 +106,9 @@ impl Strategy for Dfs {
     fn total(&self) -> Option<u64> {
         self.complete.then_some(self.begun)
     }
+}
+
+fn names(indices: &[usize], offer: &Offer<'_>) -> String {
+    let name = |&index: &usize| offer.names.get(index).map_or("?", String::as_str);
+    indices.iter().map(name).collect::<Vec<_>>().join(", ")
 }

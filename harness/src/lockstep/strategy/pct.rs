@@ -5,7 +5,9 @@
 //! actors and `k` steps in all. The bound counts the steps of the script; a step that was blocked and is tried again is
 //! one more, which the bound does not know.
 
+use super::faults::FaultDraws;
 use super::{Chooser, Offer, Stop, Strategy};
+use crate::lockstep::act::Move;
 use crate::scenario::script::Script;
 use crate::seed::Seed;
 
@@ -17,17 +19,27 @@ pub struct Pct {
     begun: u64,
     /// By actor; the highest moves.
     priorities: Vec<i64>,
+    actors: usize,
     /// Steps at which a priority falls, ascending.
     changes: Vec<u64>,
     fallen: i64,
+    faults: FaultDraws,
 }
 
 impl Pct {
     /// Schedules of that seed for that script.
     pub fn new(seed: Seed, depth: u32, script: &Script) -> Self {
-        let priorities = vec![0; script.actors.len()];
-        let steps = script.step_count();
-        Self { seed, depth, steps, begun: 0, priorities, changes: Vec::new(), fallen: 0 }
+        Self {
+            seed,
+            depth,
+            steps: script.step_count(),
+            begun: 0,
+            priorities: Vec::new(),
+            actors: script.actors.len(),
+            changes: Vec::new(),
+            fallen: 0,
+            faults: FaultDraws::new(seed, 0),
+        }
     }
 
     /// The probability with which one schedule meets a bug of that depth, at least.
@@ -38,7 +50,11 @@ impl Pct {
 }
 
 impl Chooser for Pct {
-    fn choose(&mut self, offer: &Offer<'_>, _: &Script) -> Result<usize, Stop> {
+    fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop> {
+        // Threads of the manager come behind all actors, in the order in which they were begun.
+        while self.priorities.len() < offer.names.len() {
+            self.priorities.push(0);
+        }
         let highest = |priorities: &[i64]| {
             let best = offer.enabled.iter().copied().max_by_key(|&actor| priorities[actor]);
             best.expect("somebody is enabled")
@@ -49,15 +65,17 @@ impl Chooser for Pct {
             let actor = highest(&self.priorities);
             self.priorities[actor] = self.fallen;
         }
-        Ok(highest(&self.priorities))
+        let fault = self.faults.draw(offer);
+        Ok(fault.unwrap_or(Move::go(highest(&self.priorities))))
     }
 }
 
 impl Strategy for Pct {
     fn begin(&mut self) -> bool {
         let mut draws = self.seed.stream(&format!("pct/{}", self.begun));
+        self.faults = FaultDraws::new(self.seed, self.begun);
         self.begun += 1;
-        let mut order: Vec<i64> = (1..).take(self.priorities.len()).collect();
+        let mut order: Vec<i64> = (1..).take(self.actors).collect();
         draws.shuffle(&mut order);
         self.priorities = order;
         self.fallen = 0;

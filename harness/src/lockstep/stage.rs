@@ -1,0 +1,498 @@
+//! Everybody who takes part in a schedule, what they are at, and what time it is.
+//!
+//! Actors come first, in the order of the scenario; behind them the threads that the manager begins on the way, as they
+//! come. Those have no script, and no schedule waits for them.
+
+use std::cell::RefCell;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::act::{Act, JUMP_NS, Move};
+use super::baton::{Back, Crew, Go, Stuck, Thread};
+use super::driver::{Class, Command, Outcome, Turn, Waits, World};
+use super::log::{Came, Decision, Edge, Ended};
+use super::points;
+use super::process::{Lost, Process, in_words};
+use super::schedule::{Job, STEP_NS, ScheduleError};
+use super::wire::Make;
+use crate::scenario::script::{Actor, EachActor};
+
+/// The operation of an actor whose process was killed.
+pub(super) const RESTART: &str = "restart";
+/// What a thread of the manager does.
+const ON_ITS_OWN: &str = "(on its own)";
+/// So many times in a row may time jump for threads of the manager alone, before nobody is expected to move again.
+const IDLE_JUMPS_MAX: u32 = 16;
+
+/// See the module's header.
+pub(super) struct Stage<'a> {
+    job: &'a Job<'a>,
+    crew: Arc<Crew>,
+    players: Vec<Player>,
+    names: Vec<String>,
+    now_ns: u64,
+    last: Option<usize>,
+    /// How many faults have been decided.
+    faults: u32,
+    idle_jumps: u32,
+}
+
+struct Player {
+    body: Body,
+    /// How many operations of its script are behind it.
+    done: usize,
+    /// Where it stands within one.
+    at: Option<String>,
+    state: State,
+}
+
+enum Body {
+    Thread(Option<Thread>),
+    /// A thread of a process, which it may share with others.
+    Process(Rc<RefCell<Option<Process>>>),
+}
+
+enum State {
+    Ready,
+    Waiting {
+        waits: Waits,
+        until_ns: Option<u64>,
+    },
+    /// Its process has been stopped.
+    Stopped,
+    /// Its process was killed, and may be started again.
+    Dead,
+    Gone,
+}
+
+/// An actor that was lost within a step: a finding.
+pub(super) enum LostActor {
+    Stuck,
+    Died(String),
+}
+
+impl LostActor {
+    pub(super) fn ended(self, actor: String, op: String) -> Ended {
+        match self {
+            Self::Stuck => Ended::Stuck { actor, op },
+            Self::Died(how) => Ended::Died { actor, op, how },
+        }
+    }
+}
+
+impl<'a> Stage<'a> {
+    /// Has every actor made: on a thread in that world, or, without one, in a process of its own.
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        world: Option<&Arc<dyn World>>,
+    ) -> Result<Self, ScheduleError> {
+        let mut stage = Self {
+            job,
+            crew: Arc::default(),
+            players: Vec::new(),
+            names: Vec::new(),
+            now_ns: 0,
+            last: None,
+            faults: 0,
+            idle_jumps: 0,
+        };
+        points::install(job.script.points);
+        for actor in &job.script.actors {
+            let body = match world {
+                Some(world) => {
+                    let thread = Thread::start(&stage.crew, world, &actor.id);
+                    Body::Thread(Some(thread.map_err(|source| job.blame(source))?))
+                }
+                None => Body::Process(Rc::new(RefCell::new(Some(process(job, actor)?)))),
+            };
+            stage.names.push(actor.id.clone());
+            stage.players.push(Player { body, done: 0, at: None, state: State::Ready });
+        }
+        Ok(stage)
+    }
+
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    pub(super) fn last(&self) -> Option<usize> {
+        self.last
+    }
+
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Who can move now, or, if nobody can, when the earliest timer has come. Nobody, once all actors are done.
+    pub(super) fn enabled(&mut self) -> Vec<usize> {
+        let actors = self.job.script.actors.len();
+        loop {
+            if self.players[..actors].iter().all(|player| matches!(player.state, State::Gone)) {
+                return Vec::new();
+            }
+            let now_ns = self.now_ns;
+            for player in &mut self.players {
+                if matches!(player.state, State::Waiting { until_ns: Some(until), .. } if until <= now_ns)
+                {
+                    player.state = State::Ready;
+                }
+            }
+            let moves = |index: &usize| self.players[*index].can_move();
+            let enabled: Vec<usize> = (0..self.players.len()).filter(moves).collect();
+            if !enabled.is_empty() {
+                return enabled;
+            }
+            let Some(earliest) = timers(&self.players).min() else { return enabled };
+            self.now_ns = earliest;
+            let for_an_actor = timers(&self.players[..actors]).next().is_some();
+            self.idle_jumps = if for_an_actor { 0 } else { self.idle_jumps + 1 };
+            if IDLE_JUMPS_MAX < self.idle_jumps {
+                return enabled;
+            }
+        }
+    }
+
+    /// What else could happen than that somebody moves.
+    pub(super) fn faults(&self, enabled: &[usize]) -> Vec<Move> {
+        let script = self.job.script;
+        let Some(faults) = script.faults.as_ref().filter(|faults| self.faults < faults.at_most)
+        else {
+            return Vec::new();
+        };
+        let mut moves = Vec::new();
+        for &actor in enabled.iter().filter(|&&index| index < script.actors.len()) {
+            let player = &self.players[actor];
+            if matches!(player.state, State::Dead | State::Stopped) {
+                continue;
+            }
+            let at_call = player.at.as_deref().filter(|_| script.points.has_calls());
+            let fits = |act: &&Act| match act {
+                Act::Torn => at_call.is_some_and(points::is_write),
+                Act::Enospc | Act::Full => at_call.is_some_and(points::needs_room),
+                act => !act.needs_call() || at_call.is_some(),
+            };
+            moves.extend(faults.kinds.iter().filter(fits).map(|&act| Move { actor, act }));
+        }
+        moves
+    }
+
+    pub(super) fn decision(&self, step: u64, enabled: &[usize], chosen: Move) -> Decision {
+        Decision {
+            step,
+            at_ns: self.now_ns,
+            enabled: enabled.iter().map(|&index| self.names[index].clone()).collect(),
+            actor: self.names[chosen.actor].clone(),
+            op: self.op(chosen.actor).to_owned(),
+            at: self.players[chosen.actor].at.clone(),
+            act: chosen.act,
+        }
+    }
+
+    fn op(&self, index: usize) -> &str {
+        let Some(actor) = self.job.script.actors.get(index) else { return ON_ITS_OWN };
+        match self.players[index].state {
+            State::Dead => RESTART,
+            _ => actor.steps.get(self.players[index].done).map_or(ON_ITS_OWN, String::as_str),
+        }
+    }
+
+    /// Carries out what was decided.
+    pub(super) fn step(
+        &mut self,
+        step: u64,
+        chosen: Move,
+    ) -> Result<Result<Came, LostActor>, ScheduleError> {
+        let Move { actor, act } = chosen;
+        self.faults += u32::from(!act.is_go());
+        if act == Act::Jump {
+            self.now_ns += JUMP_NS;
+        }
+        let came = match (act, &self.players[actor].state) {
+            (_, State::Dead) => self.restart(step, actor)?,
+            (Act::Kill, _) => Came { step, outcome: self.kill(actor)?, waits: None },
+            (Act::Pause, _) => self.pause(step, actor)?,
+            _ => match self.go(actor, act)? {
+                Ok(Back { turn, woke }) => {
+                    let mut came = self.take(step, actor, turn);
+                    came.outcome.wakes |= woke;
+                    came
+                }
+                Err(lost) => return Ok(Err(lost)),
+            },
+        };
+        self.last = Some(actor);
+        self.now_ns += STEP_NS;
+        if came.outcome.wakes {
+            self.wake(actor);
+        }
+        Ok(Ok(came))
+    }
+
+    fn go(
+        &mut self,
+        actor: usize,
+        act: Act,
+    ) -> Result<Result<Back, LostActor>, ScheduleError> {
+        let op = self.op(actor).to_owned();
+        let go = Go { op: op.clone(), act, now_ns: self.now_ns };
+        let patience = self.job.watchdog;
+        let name = self.names[actor].clone();
+        let before = std::mem::replace(&mut self.players[actor].state, State::Ready);
+        let is_stopped = matches!(before, State::Stopped);
+        match &mut self.players[actor].body {
+            Body::Thread(thread) => {
+                let thread = thread.as_mut().expect("it is there until it has gone");
+                let back = thread.step(go, patience);
+                for thread in self.crew.began() {
+                    self.newcomer(thread.name().to_owned(), Body::Thread(Some(thread)));
+                }
+                Ok(back.map_err(|Stuck| LostActor::Stuck))
+            }
+            Body::Process(shared) => {
+                let shared = Rc::clone(shared);
+                let mut slot = shared.borrow_mut();
+                let process = slot.as_mut().expect("it is there until it has gone");
+                let failed = |source| ScheduleError::Process { actor: name.clone(), source };
+                if is_stopped {
+                    process.resume().map_err(failed)?;
+                }
+                // Threads of the manager are called the same in every process.
+                let thread = name.rsplit_once('/').map_or(&*name, |(_, thread)| thread);
+                let stepped = process.step(thread, go, patience);
+                if act.kills() {
+                    let status = process.wait().map_err(failed)?;
+                    drop(slot);
+                    self.died(&shared);
+                    return Ok(Ok(Back { turn: Turn::Done(killed(status)), woke: true }));
+                }
+                drop(slot);
+                match stepped {
+                    Ok((back, began)) => {
+                        let owner = name.split('/').next().unwrap_or_default();
+                        for thread in began {
+                            let name = format!("{owner}/{thread}");
+                            self.newcomer(name, Body::Process(Rc::clone(&shared)));
+                        }
+                        Ok(Ok(back))
+                    }
+                    Err(Lost::Stuck) => Ok(Err(LostActor::Stuck)),
+                    Err(Lost::Died(how)) => {
+                        self.died(&shared);
+                        Ok(Err(LostActor::Died(how)))
+                    }
+                    Err(lost) => Err(self.lost(name, op, lost)),
+                }
+            }
+        }
+    }
+
+    fn newcomer(&mut self, name: String, body: Body) {
+        self.names.push(name);
+        self.players.push(Player { body, done: 0, at: None, state: State::Ready });
+    }
+
+    fn lost(&self, actor: String, op: String, lost: Lost) -> ScheduleError {
+        match lost {
+            Lost::Garbage(said) => ScheduleError::Garbage { actor, op, said },
+            Lost::Failed(source) => self.job.blame(source),
+            Lost::Io(source) => ScheduleError::Process { actor, source },
+            Lost::Stuck | Lost::Died(_) => {
+                let source = std::io::Error::other("it did not become an actor");
+                ScheduleError::Process { actor, source }
+            }
+        }
+    }
+
+    /// Kills the process of an actor, and waits until it has gone.
+    fn kill(&mut self, actor: usize) -> Result<Outcome, ScheduleError> {
+        let Body::Process(shared) = &self.players[actor].body else {
+            unreachable!("only processes are offered to be killed")
+        };
+        let shared = Rc::clone(shared);
+        let status = shared.borrow_mut().as_mut().expect("it lives").kill();
+        let name = &self.names[actor];
+        let status = status
+            .map_err(|source| ScheduleError::Process { actor: name.clone(), source })?;
+        self.died(&shared);
+        Ok(killed(status))
+    }
+
+    /// Whoever was part of that process is no more.
+    fn died(&mut self, shared: &Rc<RefCell<Option<Process>>>) {
+        *shared.borrow_mut() = None;
+        let actors = self.job.script.actors.len();
+        let restarts = self.job.script.faults.as_ref().is_some_and(|faults| faults.restart);
+        for (index, player) in self.players.iter_mut().enumerate() {
+            let Body::Process(theirs) = &player.body else { continue };
+            if Rc::ptr_eq(theirs, shared) {
+                let comes_back = restarts && index < actors;
+                player.state = if comes_back { State::Dead } else { State::Gone };
+            }
+        }
+    }
+
+    fn pause(&mut self, step: u64, actor: usize) -> Result<Came, ScheduleError> {
+        let Body::Process(shared) = &self.players[actor].body else {
+            unreachable!("only processes are offered to be stopped")
+        };
+        let paused = shared.borrow().as_ref().expect("it lives").pause();
+        paused.map_err(|source| {
+            ScheduleError::Process { actor: self.names[actor].clone(), source }
+        })?;
+        self.players[actor].state = State::Stopped;
+        Ok(Came { step, outcome: Outcome::new(Class::Paused, "stopped"), waits: None })
+    }
+
+    /// Another process in the place of the one that died, which goes on behind the transaction that died with it.
+    fn restart(&mut self, step: u64, actor: usize) -> Result<Came, ScheduleError> {
+        let script = &self.job.script.actors[actor];
+        let fresh = process(self.job, script)?;
+        let player = &mut self.players[actor];
+        player.body = Body::Process(Rc::new(RefCell::new(Some(fresh))));
+        let within = player.at.take().is_some();
+        player.done = behind_transaction(&script.steps, player.done, within);
+        player.state = if player.done < script.steps.len() { State::Ready } else { State::Gone };
+        Ok(Came { step, outcome: Outcome::new(Class::Ok, ""), waits: None })
+    }
+
+    /// Notes what came of a step. When the time is needed, that of the step itself has passed.
+    fn take(&mut self, step: u64, actor: usize, turn: Turn) -> Came {
+        let now_ns = self.now_ns + STEP_NS;
+        let steps = self.job.script.actors.get(actor).map_or(1, |actor| actor.steps.len());
+        let player = &mut self.players[actor];
+        match turn {
+            Turn::Paused(place) => {
+                let outcome = Outcome::new(Class::Paused, &place);
+                player.at = Some(place);
+                Came { step, outcome, waits: None }
+            }
+            Turn::Blocked(waits) => player.waits(step, waits, now_ns, false),
+            Turn::Waiting(waits) => player.waits(step, waits, now_ns, true),
+            // Its state is that of its process.
+            Turn::Done(outcome) if outcome.class == Class::Killed => {
+                Came { step, outcome, waits: None }
+            }
+            Turn::Done(outcome) => {
+                player.at = None;
+                player.done += 1;
+                if player.done == steps || outcome.class == Class::Panicked {
+                    player.state = State::Gone;
+                }
+                Came { step, outcome, waits: None }
+            }
+        }
+    }
+
+    /// Whoever waits tries again, but for the one who moved.
+    fn wake(&mut self, mover: usize) {
+        for (index, player) in self.players.iter_mut().enumerate() {
+            if index != mover && matches!(player.state, State::Waiting { .. }) {
+                player.state = State::Ready;
+            }
+        }
+    }
+
+    /// Why there is nobody left to move.
+    pub(super) fn ended(&self) -> Ended {
+        let edge = |(index, actor): (usize, &Actor)| match &self.players[index].state {
+            State::Waiting { waits, .. } => Some(Edge {
+                actor: actor.id.clone(),
+                op: self.op(index).to_owned(),
+                waits: waits.clone(),
+            }),
+            _ => None,
+        };
+        let graph: Vec<_> = self.job.script.actors.iter().enumerate().filter_map(edge).collect();
+        if graph.is_empty() { Ended::Done } else { Ended::Deadlock { graph } }
+    }
+
+    /// Ends all actors, one after the other. Where they are not whole, all threads are left behind, and all processes are
+    /// killed.
+    pub(super) fn clear(self, is_whole: bool) {
+        self.crew.is_over();
+        let actors = self.job.script.actors.len();
+        for (index, player) in self.players.into_iter().enumerate() {
+            match player.body {
+                Body::Thread(Some(thread)) if !is_whole => thread.abandon(),
+                Body::Thread(Some(thread)) if index < actors => thread.stop(),
+                Body::Thread(Some(thread)) => thread.release(),
+                Body::Thread(None) => {}
+                Body::Process(shared) => {
+                    // Within an operation it may wait for somebody who has gone.
+                    let process = shared.borrow_mut().take();
+                    if let Some(process) = process.filter(|_| is_whole && player.at.is_none()) {
+                        process.give_back(self.job.watchdog);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Player {
+    fn can_move(&self) -> bool {
+        matches!(self.state, State::Ready | State::Stopped | State::Dead)
+    }
+
+    fn waits(&mut self, step: u64, waits: Waits, now_ns: u64, within: bool) -> Came {
+        let until_ns = waits.at_most_ns.map(|wait| now_ns.saturating_add(wait));
+        self.at = within.then(|| waits.what.clone());
+        self.state = State::Waiting { waits: waits.clone(), until_ns };
+        let outcome = Outcome::new(Class::Blocked, &waits.what);
+        Came { step, outcome, waits: Some(waits) }
+    }
+}
+
+fn timers(players: &[Player]) -> impl Iterator<Item = u64> + '_ {
+    players.iter().filter_map(|player| match player.state {
+        State::Waiting { until_ns, .. } => until_ns,
+        _ => None,
+    })
+}
+
+/// A process that is that actor.
+fn process(job: &Job<'_>, actor: &Actor) -> Result<Process, ScheduleError> {
+    debug_assert_eq!(job.script.each_actor, EachActor::Process);
+    let failed = |source| ScheduleError::Process { actor: actor.id.clone(), source };
+    let mut process = Process::take().map_err(failed)?;
+    let make = Make {
+        driver: job.driver.name().to_owned(),
+        name: format!("{}.toml", job.script.id),
+        digest: job.script.digest,
+        text: Some(job.script.text.clone()),
+        folder: job.folder.to_string_lossy().into_owned(),
+        actor: actor.id.clone(),
+        points: job.script.points,
+    };
+    process.make(make, job.watchdog).map_err(|lost| match lost {
+        Lost::Failed(source) => job.blame(source),
+        Lost::Garbage(said) => {
+            ScheduleError::Garbage { actor: actor.id.clone(), op: "be an actor".into(), said }
+        }
+        Lost::Io(source) => failed(source),
+        Lost::Stuck => failed(std::io::Error::other("it has not become an actor in time")),
+        Lost::Died(how) => {
+            failed(std::io::Error::other(format!("it ended before it was an actor: {how}")))
+        }
+    })?;
+    Ok(process)
+}
+
+fn killed(status: ExitStatus) -> Outcome {
+    Outcome::new(Class::Killed, &in_words(status)).waking()
+}
+
+/// Where an actor goes on whose process died before the operation `done`, or within it: behind its transaction.
+fn behind_transaction(steps: &[String], done: usize, within: bool) -> usize {
+    let ends = |op: &String| matches!(Command::of(op), Command::Commit | Command::Rollback);
+    let begins = |op: &String| matches!(Command::of(op), Command::BeginRead | Command::BeginWrite);
+    let last = steps[..done].iter().rposition(|op| begins(op) || ends(op));
+    let is_open = last.is_some_and(|last| begins(&steps[last]));
+    let begins_one = within && steps.get(done).is_some_and(begins);
+    if is_open || begins_one {
+        let end = steps[done..].iter().position(ends);
+        return end.map_or(steps.len(), |end| done + end + 1);
+    }
+    done + usize::from(within)
+}
