@@ -26,6 +26,7 @@ pub mod actor;
 pub mod check;
 pub mod driver;
 pub mod explore;
+pub mod io;
 pub mod log;
 pub mod managed;
 pub mod naive;
