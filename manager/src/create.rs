@@ -28,7 +28,7 @@ use crate::gate::hold::Hold;
 use crate::gate::phase::WritePermission;
 use crate::registry::NOT_UTF8;
 use crate::seam::patience::Cancel;
-use crate::seam::process;
+use crate::seam::{lockstep, process};
 use crate::wait::Wait;
 
 /// Creates the database at `path` and fills it, unless it exists. Returns whether it did.
@@ -57,7 +57,9 @@ pub(crate) fn create<E: From<Error>>(
     }
     place.remove_leftovers()?;
     let leftovers = Leftovers(&place);
+    lockstep::point("create");
     engine::create_file(&place.temporary, config, fill)?;
+    lockstep::point("created");
     place.publish()?;
     drop(leftovers);
     Ok(true)
@@ -128,6 +130,7 @@ impl Place {
             |action| move |source| Error::Io { action, path: self.temporary.clone(), source };
         // DuckDB has closed the file, so no lock of its own is lost by opening and closing it here.
         File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(failed("fsync"))?;
+        lockstep::point("name the new file");
         match rustix::fs::renameat_with(
             CWD,
             &self.temporary,

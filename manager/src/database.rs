@@ -18,7 +18,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use duckdb::Connection;
-use parking_lot::Mutex;
 
 use crate::attachment::{Attachment, Cover, NotTaken};
 use crate::class::ErrorClass;
@@ -32,9 +31,10 @@ use crate::keeper::Keeper;
 use crate::leases::Leases;
 use crate::observer::{Context, LeaseEvent};
 use crate::phases::{PhaseShare, Phases};
-use crate::seam::clock;
 use crate::seam::file_id::FileId;
 use crate::seam::patience::Patience;
+use crate::seam::sync::Mutex;
+use crate::seam::{clock, lockstep};
 use crate::status::DatabaseStatus;
 use crate::wait::{Wait, Waits};
 
@@ -193,9 +193,11 @@ impl Database {
         if self.is_forked() {
             return;
         }
+        lockstep::point("count the commit");
         if let Some(page) = self.site.attachment.lock().page() {
             page.count_one();
         }
+        lockstep::point("counted the commit");
     }
 
     /// The instance is dead: nobody gets a lease on it any more, and the next one opens it anew.

@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use duckdb::InterruptHandle;
 use duckdb::{Config as Settings, Connection};
-use parking_lot::Mutex;
 
 use crate::class::ErrorClass;
 use crate::config::{AccessMode, Config};
-use crate::seam::process;
+use crate::seam::sync::Mutex;
+use crate::seam::{lockstep, process};
 
 /// A warm instance to which one database file is attached and detached.
 pub(crate) struct Host {
@@ -68,16 +68,22 @@ impl Host {
         };
         // The type is named so that a file of another format is refused instead of sending DuckDB to look
         // for an extension that could read it.
-        self.root.lock().execute_batch(&format!(
+        lockstep::point("attach");
+        let attached = self.root.lock().execute_batch(&format!(
             "ATTACH {} AS {} (TYPE duckdb{option})",
             literal(&database.to_string_lossy()),
             self.name
-        ))
+        ));
+        lockstep::point("attached");
+        attached
     }
 
     /// Detaches the file, without a checkpoint. No other connection is open.
     pub(crate) fn detach(&self) -> duckdb::Result<()> {
-        self.root.lock().execute_batch(&format!("DETACH {}", self.name))
+        lockstep::point("detach");
+        let detached = self.root.lock().execute_batch(&format!("DETACH {}", self.name));
+        lockstep::point("detached");
+        detached
     }
 
     /// Closes the instance, and with it the file if that is still attached.
@@ -90,7 +96,10 @@ impl Host {
 
     /// Folds the write-ahead log into the file.
     pub(crate) fn checkpoint(&self) -> duckdb::Result<()> {
-        self.connect(AccessMode::ReadWrite, AccessMode::ReadWrite)?.execute_batch("CHECKPOINT")
+        lockstep::point("checkpoint");
+        self.connect(AccessMode::ReadWrite, AccessMode::ReadWrite)?.execute_batch("CHECKPOINT")?;
+        lockstep::point("checkpointed");
+        Ok(())
     }
 
     /// Whether a lease has left another database attached, which the next one would find. Such a host is not used

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::seam::shared_page::SharedPage;
 use crate::seam::sync::{Condvar, Mutex};
-use crate::seam::{clock, fork};
+use crate::seam::{clock, fork, lockstep};
 
 /// How long it sleeps at most while anything is going on.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -67,9 +67,7 @@ impl Keeper {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let begun = std::thread::Builder::new()
-            .name("flockgate keeper".into())
-            .spawn(move || shared.run(look));
+        let begun = lockstep::spawn("flockgate keeper", move || shared.run(look));
         if let Err(error) = begun {
             tracing::error!(%error, "no thread for the keeper of a database");
             self.is_begun.store(false, Ordering::Release);

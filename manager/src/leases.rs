@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::config::AccessMode;
 use crate::engine::InterruptHandle;
 use crate::seam::clock;
+use crate::seam::sync::Mutex;
 use crate::status::LeaseStatus;
 
 /// See the module's header.

@@ -73,6 +73,8 @@ pub use config::{
 };
 pub use gate::record::{Holder, Phase, Standing};
 pub use retry::{Backoff, Jitter, RandomJitter, SeededJitter};
+#[cfg(feature = "lockstep")]
+pub use seam::lockstep;
 pub use seam::patience::Cancel;
 pub use store::{
     FeatureSpec, Fingerprint, FingerprintBuilder, HexError, Input, Key, Leak, LeakCause, Params,

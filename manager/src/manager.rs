@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duckdb::Connection;
-use parking_lot::Mutex;
 
 use crate::config::{AccessMode, AcquireOptions, Config};
 use crate::create;
@@ -23,6 +22,7 @@ use crate::retry::Backoff;
 use crate::seam::clock;
 use crate::seam::file_id::FileId;
 use crate::seam::patience::{Cancel, Patience};
+use crate::seam::sync::Mutex;
 use crate::status::{CloseReport, Drain, Status};
 use crate::transaction::{Transaction, TransactionOptions};
 

@@ -12,14 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
 
-use parking_lot::Mutex;
-
 use crate::class::ErrorClass;
 use crate::database::Database;
 use crate::error::Error;
 use crate::observer::Context;
 use crate::seam::file_id::FileId;
 use crate::seam::fork;
+use crate::seam::sync::Mutex;
 
 /// The name of a manager within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

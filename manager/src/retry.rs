@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::seam::clock;
 use crate::seam::patience::Patience;
+use crate::seam::{clock, lockstep};
 
 pub use crate::seam::jitter::{Jitter, RandomJitter, SeededJitter};
 
@@ -96,10 +96,15 @@ impl<'a> Backoff<'a> {
 /// Sleeps for so long, or until the wait is cancelled.
 fn sleep(pause: Duration, patience: &Patience) {
     let sleeper = std::thread::current();
-    let Some(_woken) = patience.on_cancel(move || sleeper.unpark()) else {
-        return clock::sleep(pause);
+    let wake = move || {
+        sleeper.unpark();
+        lockstep::wake();
     };
+    let Some(_woken) = patience.on_cancel(wake) else { return clock::sleep(pause) };
     let end = clock::deadline_in(pause);
+    if lockstep::wait("a pause", end, || patience.is_cancelled()) {
+        return;
+    }
     while !patience.is_cancelled() {
         let remaining = end.saturating_duration_since(clock::now());
         if remaining.is_zero() {

@@ -10,11 +10,13 @@ use duckdb::{Appender, Connection, Params, Row};
 use crate::class::ErrorClass;
 use crate::database::Database;
 use crate::error::Error;
+use crate::seam::lockstep;
 use crate::seam::patience::Cancel;
 #[cfg(feature = "tokio")]
 use {
     crate::config::AccessMode, crate::error::Wanted, crate::seam::clock,
-    crate::seam::patience::Patience, duckdb::InterruptHandle, parking_lot::Mutex, std::sync::Arc,
+    crate::seam::patience::Patience, crate::seam::sync::Mutex, duckdb::InterruptHandle,
+    std::sync::Arc,
 };
 
 /// Tells whether a transaction whose commit was cut off is stored.
@@ -262,7 +264,10 @@ fn attempt<T, E: From<Error>>(
         return Err(failed(Error::Poisoned { path: path.into(), first_failure }));
     }
     std::mem::forget(open); // from here on the commit decides
-    match connection.execute_batch("COMMIT") {
+    lockstep::point("commit");
+    let committed = connection.execute_batch("COMMIT");
+    lockstep::point("committed");
+    match committed {
         Ok(()) => Ok(result),
         Err(error) => {
             let (error, fatal) = commit_failed(path, error);
@@ -311,8 +316,7 @@ impl Interrupter {
     /// Interrupts now, and every few milliseconds on a thread that lasts as long as the closure.
     fn begin(self: &Arc<Self>) {
         let this = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("flockgate interrupter".into());
-        let begun = thread.spawn(move || {
+        let begun = lockstep::spawn("flockgate interrupter", move || {
             while this.interrupt() {
                 clock::sleep(Self::PAUSE);
             }
@@ -344,7 +348,10 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+        lockstep::point("roll back");
+        let rolled_back = self.connection.execute_batch("ROLLBACK");
+        lockstep::point("rolled back");
+        if let Err(error) = rolled_back {
             // The instance is dead, or the closure has ended the transaction itself. Either way nothing of it
             // is committed by this crate.
             tracing::warn!(%error, "a rollback failed");

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::error::{Error, Wanted};
 use crate::gate::file::Refusal;
 use crate::seam::clock;
 use crate::seam::patience::{Cancel, Patience};
+use crate::seam::sync::Mutex;
 use crate::status::LeaseStatus;
 
 /// What is waited for, since when and for how long.

@@ -13,6 +13,9 @@ mod seam {
     #[path = "../../src/seam/clock.rs"]
     #[allow(dead_code, reason = "the models use a part of it")]
     pub(crate) mod clock;
+    #[path = "../../src/seam/free.rs"]
+    #[allow(dead_code, reason = "the models use a part of it")]
+    pub(crate) mod lockstep;
     #[path = "../../src/seam/patience.rs"]
     #[allow(dead_code, unreachable_pub, reason = "the models use a part of it")]
     pub(crate) mod patience;

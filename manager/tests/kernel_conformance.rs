@@ -8,6 +8,8 @@ mod seam {
     pub(crate) mod clock;
     #[path = "../../src/seam/file_lock.rs"]
     pub(crate) mod file_lock;
+    #[path = "../../src/seam/free.rs"]
+    pub(crate) mod lockstep;
     #[path = "../../src/seam/patience.rs"]
     pub(crate) mod patience;
     #[path = "../../src/seam/sync.rs"]

@@ -200,17 +200,17 @@ fn whoever_waits_in_the_manager_waits_through_the_seam() {
     let instead = "use `seam::sync`, which loom can replace";
     only(&[], "manager/src/gate", &["parking_lot::", "std::sync::atomic"], instead);
     only(
-        &["manager/src/seam/sync.rs"],
+        &["manager/src/seam/lockstep/sync.rs", "manager/src/seam/sync.rs"],
         "manager/src",
         &["parking_lot::Condvar", "parking_lot::{Condvar", "try_lock_until", "std::sync::Condvar"],
         instead,
     );
     only(
-        // Keepers, and what interrupts the statement of a transaction whose future was dropped.
-        &["manager/src/keeper.rs", "manager/src/transaction.rs"],
+        // For keepers, and for what interrupts the statement of a transaction whose future was dropped.
+        &["manager/src/seam/free.rs", "manager/src/seam/lockstep.rs"],
         "manager/src",
         &["std::sync::Mutex", "std::sync::RwLock", "thread::spawn", "thread::Builder", "mpsc::"],
-        "use `seam::sync`, or `parking_lot` for a moment; the manager has no other threads",
+        "use `seam::sync` and `seam::lockstep`; the manager has no other threads",
     );
 }
 

@@ -57,6 +57,7 @@ use super::record::{self, Holder, Slot, Standing};
 use crate::seam::clock;
 use crate::seam::file_lock::{self, Share};
 use crate::seam::fork::{self, ForkGuard};
+use crate::seam::lockstep;
 use crate::seam::patience::Patience;
 use crate::seam::shared_page::{COUNTER_AT, PAGE_BYTES, SharedPage};
 
@@ -149,11 +150,13 @@ impl GateFile {
 
     /// Takes a byte if nobody is in the way. Returns whether it did.
     pub(crate) fn try_lock(&self, byte: i64, share: Share) -> Result<bool, Refusal> {
+        lockstep::takes(byte);
         self.attempt(file_lock::try_lock(&self.file, byte, self.may_take(share)))
     }
 
     /// Waits for a byte; [`Refusal::Expired`] names who holds or awaits the database.
     pub(crate) fn lock(&self, byte: i64, share: Share, patience: &Patience) -> Result<(), Refusal> {
+        lockstep::takes(byte);
         if self.attempt(file_lock::lock(&self.file, byte, self.may_take(share), patience))? {
             Ok(())
         } else {
@@ -168,7 +171,9 @@ impl GateFile {
     }
 
     pub(crate) fn unlock(&self, byte: i64) -> Result<(), Refusal> {
-        self.attempt(file_lock::unlock(&self.file, byte))
+        self.attempt(file_lock::unlock(&self.file, byte))?;
+        lockstep::gave_back(byte);
+        Ok(())
     }
 
     /// How somebody else holds the byte, if somebody does.
@@ -224,6 +229,7 @@ impl Drop for GateFile {
         if fork::epoch() == self.epoch {
             // Closing would do, unless a forked child has the descriptor too. It cannot fail on a good one.
             let _ = file_lock::unlock_all(&self.file);
+            lockstep::point("gave back the gate");
         }
     }
 }

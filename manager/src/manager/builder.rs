@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
 use super::{Manager, Shared};
 use crate::config::Config;
 use crate::error::Error;
@@ -12,6 +10,7 @@ use crate::observer::{Context, Observer};
 use crate::registry::ManagerId;
 use crate::retry::{Jitter, RandomJitter};
 use crate::seam::fork;
+use crate::seam::sync::Mutex;
 
 /// What a [`Manager`] is made with beyond its [`Config`]. Made by [`Manager::builder`].
 #[derive(Default)]

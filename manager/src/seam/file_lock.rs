@@ -13,8 +13,8 @@ use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::clock;
 use super::patience::{Patience, Woken};
+use super::{clock, lockstep};
 
 /// Who else may hold the byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,9 @@ pub(crate) fn lock(file: &File, byte: i64, share: Share, patience: &Patience) ->
     if try_lock(file, byte, share)? {
         return Ok(true);
     }
+    if let Some(had) = wait_as_scheduled(file, byte, share, patience) {
+        return had;
+    }
     let alarm = match Alarm::set(patience.deadline()) {
         // The user's limit of queued signals is used up (RLIMIT_SIGPENDING): without a timer a wait in the kernel
         // has no end, so this one is spent outside of it.
@@ -61,6 +64,22 @@ pub(crate) fn lock(file: &File, byte: i64, share: Share, patience: &Patience) ->
     Ok(false)
 }
 
+/// Waits as the scheduler of this thread says; `None` if it has none.
+fn wait_as_scheduled(
+    file: &File,
+    byte: i64,
+    share: Share,
+    patience: &Patience,
+) -> Option<io::Result<bool>> {
+    let _woken = lockstep::is_on().then(|| patience.on_cancel(lockstep::wake));
+    let mut had = Ok(false);
+    let is_over = || {
+        had = try_lock(file, byte, share);
+        !matches!(had, Ok(false)) || patience.is_cancelled()
+    };
+    lockstep::wait_for_byte(byte, patience.deadline(), is_over).then_some(had)
+}
+
 fn poll(file: &File, byte: i64, share: Share, patience: &Patience) -> io::Result<bool> {
     while clock::now() < patience.deadline() && !patience.is_cancelled() {
         if try_lock(file, byte, share)? {
@@ -73,12 +92,16 @@ fn poll(file: &File, byte: i64, share: Share, patience: &Patience) -> io::Result
 
 /// Gives the byte back. Giving back what is not held does nothing.
 pub(crate) fn unlock(file: &File, byte: i64) -> io::Result<()> {
-    control(file, libc::F_OFD_SETLK, byte, 1, libc::F_UNLCK).map(|_| ())
+    control(file, libc::F_OFD_SETLK, byte, 1, libc::F_UNLCK)?;
+    lockstep::wake();
+    Ok(())
 }
 
 /// Gives every byte back, also if a forked child still has the descriptor open.
 pub(crate) fn unlock_all(file: &File) -> io::Result<()> {
-    control(file, libc::F_OFD_SETLK, 0, 0, libc::F_UNLCK).map(|_| ())
+    control(file, libc::F_OFD_SETLK, 0, 0, libc::F_UNLCK)?;
+    lockstep::wake();
+    Ok(())
 }
 
 /// How somebody else holds the byte, if somebody does.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::lockstep;
+
 /// Where pauses are drawn from. A manager takes another one through
 /// `ManagerBuilder::jitter`, so that a test can repeat what a run did.
 pub trait Jitter: fmt::Debug + Send + Sync {
@@ -19,6 +21,9 @@ pub struct RandomJitter;
 
 impl Jitter for RandomJitter {
     fn up_to(&self, limit: Duration) -> Duration {
+        if lockstep::is_on() {
+            return limit; // which is the same in every run
+        }
         Duration::from_nanos(rand::rng().random_range(0..=nanoseconds(limit)))
     }
 }

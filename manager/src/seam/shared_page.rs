@@ -16,6 +16,8 @@ use std::time::Duration;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::thread::futex;
 
+use super::{clock, lockstep};
+
 /// Length of the page.
 pub(crate) const PAGE_BYTES: usize = 4096;
 /// Where the bell is: 4 bytes, counts its rings, native byte order.
@@ -71,6 +73,7 @@ impl SharedPage {
             // Release: whoever hears it sees the locks that were taken before, which are the kernel's anyway.
             self.bell().fetch_add(1, Ordering::Release);
             let _ = futex::wake(self.bell(), futex::Flags::empty(), i32::MAX as u32);
+            lockstep::wake();
         }
     }
 
@@ -81,6 +84,9 @@ impl SharedPage {
 
     /// Sleeps until the bell is rung once more than `heard` times, or for so long. May wake up early.
     pub(crate) fn listen(&self, heard: u32, limit: Duration) {
+        if lockstep::wait("the bell", clock::deadline_in(limit), || self.rings() != heard) {
+            return;
+        }
         let limit = rustix::thread::Timespec {
             tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::seam::lockstep;
+
 /// Every point, in the order in which an operation passes them.
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) const POINTS: &[&str] = &[
@@ -51,6 +53,7 @@ struct Armed {
 
 /// Kills this process if the environment asks for it here.
 pub(crate) fn point(name: &str) {
+    lockstep::point(name);
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
     let Some(armed) = ARMED.get_or_init(|| parse(&std::env::var("CRASH_AT").ok()?)) else { return };
     if armed.point == name && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {

@@ -46,6 +46,7 @@ use crate::Holder;
 use crate::gate::file::{create, open_regular};
 use crate::seam::file_lock;
 use crate::seam::fork::{self, ForkGuard};
+use crate::seam::lockstep;
 use crate::seam::sync::Mutex;
 
 mod content_hold;
@@ -125,6 +126,7 @@ impl Drop for LockFile {
         if fork::epoch() == self.epoch {
             // Closing would do, unless a forked child has the descriptor too. It cannot fail on a good one.
             let _ = file_lock::unlock_all(&self.file);
+            lockstep::point("gave back a lock of the store");
         }
     }
 }

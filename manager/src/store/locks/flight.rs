@@ -6,6 +6,7 @@ use super::{LockError, LockFile, byte_of, hex, take_current, unusable};
 use crate::gate::file::full_disk_is_none;
 use crate::gate::record::{self, Holder, SLOTS, Slot, Standing};
 use crate::seam::file_lock::{self, Share};
+use crate::seam::lockstep;
 use crate::seam::patience::Patience;
 use crate::store::files::Folder;
 
@@ -26,6 +27,7 @@ impl Flight {
         label: &str,
     ) -> io::Result<Option<Self>> {
         let byte = byte_of(key, FLIGHTS);
+        lockstep::takes(byte);
         let take = |lock: &LockFile| file_lock::try_lock(&lock.file, byte, Share::Exclusive);
         let taken = take_current(|| LockFile::open(folder), take)?;
         taken.ok().map(|lock| Self::announced(lock, key, label)).transpose()
@@ -40,6 +42,7 @@ impl Flight {
     ) -> Result<Self, LockError> {
         let unusable = unusable(folder);
         let byte = byte_of(key, FLIGHTS);
+        lockstep::takes(byte);
         let take = |lock: &LockFile| file_lock::lock(&lock.file, byte, Share::Exclusive, patience);
         match take_current(|| LockFile::open(folder), take).map_err(&unusable)? {
             Ok(lock) => Self::announced(lock, key, label).map_err(&unusable),
