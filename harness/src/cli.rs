@@ -126,14 +126,8 @@ pub fn main() -> ExitCode {
     match cli.verb {
         None => run(&cli.run),
         Some(Verb::Run(run_args)) => run(&run_args),
-        Some(Verb::Explore(explore_args)) => {
-            log(0);
-            lockstep::explore(&explore_args)
-        }
-        Some(Verb::Replay(replay_args)) => {
-            log(0);
-            lockstep::replay(&replay_args)
-        }
+        Some(Verb::Explore(explore_args)) => lockstep::explore(&explore_args),
+        Some(Verb::Replay(replay_args)) => lockstep::replay(&replay_args),
         Some(Verb::Check { history }) => judge(&history),
         Some(Verb::Status { database, json }) => status(&database, json),
         Some(Verb::Store(args)) => {
@@ -146,7 +140,6 @@ pub fn main() -> ExitCode {
             ExitCode::Passed
         }
         Some(Verb::Actor) => {
-            log(0);
             let code = crate::lockstep::actor::serve(&crate::lockstep::driver);
             ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
         }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::baton::{Crew, Thread};
 use super::driver::{Driver, DriverError, World};
-use super::points;
 use super::wire::{Make, Order, Reply};
 use crate::scenario::script::Script;
 
@@ -94,10 +93,8 @@ impl Stage<'_> {
             DriverError::Scenario(format!("this program has no driver `{}`", make.driver))
         })?;
         let folder = PathBuf::from(&make.folder);
-        points::install(make.points);
-        points::watch(make.points, &folder);
         let world = driver.join(script, &folder)?;
-        let crew = Arc::new(Crew::default());
+        let crew = Crew::new(make.points, &folder);
         let thread = Thread::start(&crew, &world, &make.actor)?;
         let threads = BTreeMap::from([(make.actor.clone(), thread)]);
         self.cast = Some(Cast { crew, actor: make.actor, threads, world });

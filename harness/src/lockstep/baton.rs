@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -23,6 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use super::act::Act;
 use super::driver::{Class, DriverError, Outcome, Turn, World};
+use super::io::Guard;
+use super::points;
+use crate::scenario::script::Points;
 
 /// What a thread is told when it gets the baton.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,10 @@ pub(super) struct Crew {
     began: Mutex<Vec<Thread>>,
     /// How many were begun in all.
     count: AtomicU64,
+    /// Where actors stop within their operations.
+    points: Points,
+    /// The folder of the files on which they stop at I/O calls.
+    folder: PathBuf,
 }
 
 /// A thread, seen from the scheduler.
@@ -104,6 +112,12 @@ thread_local! {
 }
 
 impl Crew {
+    /// One whose actors stop at such points, and at I/O calls on files of that folder only.
+    pub(super) fn new(points: Points, folder: &Path) -> Arc<Self> {
+        points::install();
+        Arc::new(Self { points, folder: folder.to_owned(), ..Self::default() })
+    }
+
     /// Threads that were begun by the step that has just ended.
     pub(super) fn began(&self) -> Vec<Thread> {
         std::mem::take(&mut *self.began.lock())
@@ -252,6 +266,31 @@ impl Me {
         (!me.crew.is_over.load(Ordering::Relaxed)).then_some(me)
     }
 
+    /// The calling thread, if it is decided about, whether the schedule goes on or not.
+    pub(super) fn ever() -> Option<Self> {
+        ME.with_borrow(Clone::clone)
+    }
+
+    /// Has the calling thread act for this one, which waits for it meanwhile, until the result is dropped.
+    pub(super) fn stand_in(self) -> Result<Option<Guard>, DriverError> {
+        let watched = self.watch()?;
+        ME.set(Some(self));
+        Ok(watched)
+    }
+
+    fn watch(&self) -> Result<Option<Guard>, DriverError> {
+        if !self.crew.points.has_calls() {
+            return Ok(None);
+        }
+        let watched = points::stop_at_calls(&self.crew.folder);
+        watched.map(Some).map_err(|error| DriverError::new("watch I/O calls", error))
+    }
+
+    /// Whether it stops at yield points of the manager.
+    pub(super) fn stops_in_the_manager(&self) -> bool {
+        self.crew.points == Points::Manager
+    }
+
     /// Virtual time.
     pub(super) fn now_ns(&self) -> u64 {
         self.crew.now_ns.load(Ordering::Relaxed)
@@ -275,11 +314,7 @@ impl Me {
     }
 
     /// Begins a thread that is decided about, too. It does nothing before its first step.
-    pub(super) fn begin(
-        &self,
-        name: &str,
-        body: Box<dyn FnOnce() + Send>,
-    ) -> io::Result<()> {
+    pub(super) fn begin(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         let number = self.crew.count.fetch_add(1, Ordering::Relaxed) + 1;
         let thread = Thread::spawn(&self.crew, &format!("{name}-{number}"), move |me| {
             if me.shared.next().is_none() {
@@ -295,9 +330,10 @@ impl Me {
 
     /// The life of an actor, on its thread.
     fn live(&self, world: &dyn World, id: &str) {
+        let watched = self.watch();
         let made = catch_unwind(AssertUnwindSafe(|| world.actor(id)));
         let made = made.unwrap_or_else(|_| Err(DriverError::new("make an actor", "it panicked")));
-        let mut actor = match made {
+        let (mut actor, _watched) = match made.and_then(|made| Ok((made, watched?))) {
             Ok(actor) => actor,
             Err(error) => {
                 self.shared.back(Err(error));

@@ -14,11 +14,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use manager::{
-    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, Phase, PhaseGuard,
-    ReadLease, WriteLease,
+    AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, Phase,
+    PhaseGuard, ReadLease, WriteLease,
 };
 use parking_lot::Mutex;
 
+use super::baton::Me;
 use super::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World};
 use super::{plain, sql};
 use crate::scenario::script::{EachActor, Points, Script};
@@ -306,8 +307,10 @@ impl Closure {
     fn start(lease: WriteLease) -> Self {
         let (statements, asked) = channel();
         let (told, outcomes) = channel();
+        let actor = Me::ever();
         // The actor's thread has the lease in its name and waits for this one.
         let thread = std::thread::spawn(move || {
+            let _stand_in = actor.map(Me::stand_in).transpose().expect("the actor could do it");
             let ended = lease.transaction(|tx| {
                 loop {
                     match asked.recv() {

@@ -216,11 +216,8 @@ impl Actor for Opening {
 impl Opening {
     fn open(&self, to_read: bool) -> duckdb::Result<(Connection, Instance)> {
         let reads = to_read && self.manner == Manner::Retries;
-        let instance = if reads {
-            Instance::open_to_read(&self.path)?
-        } else {
-            Instance::open(&self.path)?
-        };
+        let instance =
+            if reads { Instance::open_to_read(&self.path)? } else { Instance::open(&self.path)? };
         Ok((instance.connect()?, instance))
     }
 

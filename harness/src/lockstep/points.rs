@@ -1,18 +1,109 @@
 //! Where an actor stops within its operations, as its scenario asks for: yield points of the manager, I/O calls of the
 //! engine.
 
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
-use crate::scenario::script::Points;
+use manager::lockstep::Scheduler;
 
-/// Has the threads of this process that are decided about stop at yield points of the manager, or not.
-pub(super) fn install(points: Points) {
-    let _ = points;
+use super::act::Act;
+use super::baton::Me;
+use super::driver::{Turn, Waits};
+use super::io::{Call, Guard, Judge, Kind, Verdict, arm};
+
+/// Has the threads of this process that are decided about stop at yield points of the manager, wait by the scheduler, and
+/// have its time. Those of a crew without such points pass.
+pub(super) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| manager::lockstep::install(Some(Arc::new(ByBaton))));
 }
 
-/// Has them stop at I/O calls on files of that folder, or not.
-pub(super) fn watch(points: Points, folder: &Path) {
-    let _ = (points, folder);
+/// What the manager asks.
+struct ByBaton;
+
+impl ByBaton {
+    /// Of a thread that it has.
+    fn me() -> Option<Me> {
+        Me::this_thread().filter(Me::stops_in_the_manager)
+    }
+}
+
+impl Scheduler for ByBaton {
+    fn has_this_thread(&self) -> bool {
+        Self::me().is_some()
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_nanos(Self::me().map_or(0, |me| me.now_ns()))
+    }
+
+    fn point(&self, place: &str) {
+        if let Some(me) = Self::me() {
+            me.stop_at(Turn::Paused(place.to_owned()));
+        }
+    }
+
+    fn wait(&self, place: &str, until: Option<Duration>) {
+        let Some(me) = Self::me() else { return };
+        let until_ns = until.map(|until| u64::try_from(until.as_nanos()).unwrap_or(u64::MAX));
+        me.stop_at(Turn::Waiting(Waits {
+            what: place.to_owned(),
+            held_by: Vec::new(),
+            at_most_ns: until_ns.map(|until_ns| until_ns.saturating_sub(me.now_ns())),
+        }));
+    }
+
+    fn wake(&self) {
+        if let Some(me) = Self::me() {
+            me.wake();
+        }
+    }
+
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        match Self::me() {
+            Some(me) => me.begin(name, body),
+            None => Err(io::Error::other("the schedule has ended")),
+        }
+    }
+}
+
+/// Has the calling thread stop at every I/O call on a file of that folder, for as long as the result lives.
+pub(super) fn stop_at_calls(folder: &Path) -> io::Result<Guard> {
+    arm(folder, Arc::new(Scheduled::default()))
+}
+
+/// Asks the scheduler.
+#[derive(Default)]
+struct Scheduled {
+    is_full: AtomicBool,
+}
+
+impl Judge for Scheduled {
+    fn call(&self, call: &Call) -> Verdict {
+        let Some(me) = Me::this_thread() else { return Verdict::Pass };
+        let place = call.to_string();
+        let act = me.stop_at(Turn::Paused(place.clone()));
+        if act == Act::Full {
+            // Relaxed: the thread that is armed is the only one here.
+            self.is_full.store(true, Ordering::Relaxed);
+        }
+        if matches!(call.kind, Kind::Unlock | Kind::Close) {
+            me.wake(); // it will have been done when this thread stops again
+        }
+        match act {
+            Act::Eio => Verdict::Fail(libc::EIO),
+            Act::Enospc => Verdict::Fail(libc::ENOSPC),
+            Act::Torn => Verdict::Torn,
+            Act::Kill => Verdict::Kill,
+            _ if self.is_full.load(Ordering::Relaxed) && needs_room(&place) => {
+                Verdict::Fail(libc::ENOSPC)
+            }
+            _ => Verdict::Pass,
+        }
+    }
 }
 
 /// Whether a call writes to a file.

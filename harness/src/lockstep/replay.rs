@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::driver::Outcome;
 use super::act::Move;
+use super::driver::Outcome;
 use super::log::{Build, Came, Decision, End, Header, Log, VERSION};
 use super::schedule::{self, Job, ScheduleError};
 use super::strategy::{Chooser, Offer, Stop};
@@ -82,7 +82,12 @@ pub enum Replayed {
 ///
 /// A [`ScheduleError`] that is no divergence.
 pub fn replay(log: &Log, job: &Job<'_>, log_file: &Path) -> Result<Replayed, ScheduleError> {
-    match schedule::run(job, &mut Follow { log }, log_file, Header { version: VERSION, ..log.header.clone() }) {
+    match schedule::run(
+        job,
+        &mut Follow { log },
+        log_file,
+        Header { version: VERSION, ..log.header.clone() },
+    ) {
         Ok(again) => Ok(Replayed::Reproduced(Box::new(again))),
         Err(ScheduleError::Stopped(Stop::Diverged(divergence))) => {
             Ok(Replayed::Diverged(divergence))

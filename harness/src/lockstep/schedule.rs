@@ -102,10 +102,8 @@ pub fn run(
     let mut writer = Writer::create(log_file, header)?;
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter(job, &*world)?;
-    let world = match job.script.each_actor {
-        EachActor::Thread => Some(world),
-        EachActor::Process => None, // dropped: the actors' processes get at the file
-    };
+    // Where each actor is a process, this one lets go of the file.
+    let world = Some(world).filter(|_| job.script.each_actor == EachActor::Thread);
     let mut stage = Stage::new(job, world.as_ref())?;
     let ended = play(&mut stage, chooser, &mut writer)?;
     let at_ns = stage.now_ns();

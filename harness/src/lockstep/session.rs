@@ -110,9 +110,7 @@ impl ScheduleError {
             Self::Driver { source: DriverError::Scenario(_), .. } | Self::Counter { .. } => {
                 ExitCode::Usage
             }
-            Self::Driver { .. } | Self::Process { .. } | Self::Garbage { .. } => {
-                ExitCode::Internal
-            }
+            Self::Driver { .. } | Self::Process { .. } | Self::Garbage { .. } => ExitCode::Internal,
             Self::Stopped(_) => ExitCode::NotReproduced,
         }
     }

@@ -44,6 +44,8 @@ struct Player {
     done: usize,
     /// Where it stands within one.
     at: Option<String>,
+    /// Somebody gave something back since that one was begun.
+    woken: bool,
     state: State,
 }
 
@@ -89,7 +91,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Self, ScheduleError> {
         let mut stage = Self {
             job,
-            crew: Arc::default(),
+            crew: Crew::new(job.script.points, job.folder),
             players: Vec::new(),
             names: Vec::new(),
             now_ns: 0,
@@ -97,7 +99,6 @@ impl<'a> Stage<'a> {
             faults: 0,
             idle_jumps: 0,
         };
-        points::install(job.script.points);
         for actor in &job.script.actors {
             let body = match world {
                 Some(world) => {
@@ -107,7 +108,13 @@ impl<'a> Stage<'a> {
                 None => Body::Process(Rc::new(RefCell::new(Some(process(job, actor)?)))),
             };
             stage.names.push(actor.id.clone());
-            stage.players.push(Player { body, done: 0, at: None, state: State::Ready });
+            stage.players.push(Player {
+                body,
+                done: 0,
+                at: None,
+                woken: false,
+                state: State::Ready,
+            });
         }
         Ok(stage)
     }
@@ -214,8 +221,11 @@ impl<'a> Stage<'a> {
             (Act::Pause, _) => self.pause(step, actor)?,
             _ => match self.go(actor, act)? {
                 Ok(Back { turn, woke }) => {
+                    let stood = self.players[actor].at.clone();
                     let mut came = self.take(step, actor, turn);
-                    came.outcome.wakes |= woke;
+                    // Who waits where it waited has only looked. If that woke others, they would wake it, for ever.
+                    let looked = came.waits.is_some() && stood == self.players[actor].at;
+                    came.outcome.wakes |= woke && !looked;
                     came
                 }
                 Err(lost) => return Ok(Err(lost)),
@@ -229,16 +239,14 @@ impl<'a> Stage<'a> {
         Ok(Ok(came))
     }
 
-    fn go(
-        &mut self,
-        actor: usize,
-        act: Act,
-    ) -> Result<Result<Back, LostActor>, ScheduleError> {
+    fn go(&mut self, actor: usize, act: Act) -> Result<Result<Back, LostActor>, ScheduleError> {
         let op = self.op(actor).to_owned();
         let go = Go { op: op.clone(), act, now_ns: self.now_ns };
         let patience = self.job.watchdog;
         let name = self.names[actor].clone();
-        let before = std::mem::replace(&mut self.players[actor].state, State::Ready);
+        let player = &mut self.players[actor];
+        player.woken &= player.at.is_some();
+        let before = std::mem::replace(&mut player.state, State::Ready);
         let is_stopped = matches!(before, State::Stopped);
         match &mut self.players[actor].body {
             Body::Thread(thread) => {
@@ -289,7 +297,7 @@ impl<'a> Stage<'a> {
 
     fn newcomer(&mut self, name: String, body: Body) {
         self.names.push(name);
-        self.players.push(Player { body, done: 0, at: None, state: State::Ready });
+        self.players.push(Player { body, done: 0, at: None, woken: false, state: State::Ready });
     }
 
     fn lost(&self, actor: String, op: String, lost: Lost) -> ScheduleError {
@@ -312,8 +320,8 @@ impl<'a> Stage<'a> {
         let shared = Rc::clone(shared);
         let status = shared.borrow_mut().as_mut().expect("it lives").kill();
         let name = &self.names[actor];
-        let status = status
-            .map_err(|source| ScheduleError::Process { actor: name.clone(), source })?;
+        let status =
+            status.map_err(|source| ScheduleError::Process { actor: name.clone(), source })?;
         self.died(&shared);
         Ok(killed(status))
     }
@@ -337,8 +345,9 @@ impl<'a> Stage<'a> {
             unreachable!("only processes are offered to be stopped")
         };
         let paused = shared.borrow().as_ref().expect("it lives").pause();
-        paused.map_err(|source| {
-            ScheduleError::Process { actor: self.names[actor].clone(), source }
+        paused.map_err(|source| ScheduleError::Process {
+            actor: self.names[actor].clone(),
+            source,
         })?;
         self.players[actor].state = State::Stopped;
         Ok(Came { step, outcome: Outcome::new(Class::Paused, "stopped"), waits: None })
@@ -359,7 +368,9 @@ impl<'a> Stage<'a> {
     /// Notes what came of a step. When the time is needed, that of the step itself has passed.
     fn take(&mut self, step: u64, actor: usize, turn: Turn) -> Came {
         let now_ns = self.now_ns + STEP_NS;
-        let steps = self.job.script.actors.get(actor).map_or(1, |actor| actor.steps.len());
+        // A thread of the manager has one operation.
+        let script = self.job.script.actors.get(actor).map(|actor| actor.steps.as_slice());
+        let steps = script.map_or(1, <[String]>::len);
         let player = &mut self.players[actor];
         match turn {
             Turn::Paused(place) => {
@@ -375,7 +386,7 @@ impl<'a> Stage<'a> {
             }
             Turn::Done(outcome) => {
                 player.at = None;
-                player.done += 1;
+                player.done = behind(script, player.done, outcome.class);
                 if player.done == steps || outcome.class == Class::Panicked {
                     player.state = State::Gone;
                 }
@@ -387,7 +398,11 @@ impl<'a> Stage<'a> {
     /// Whoever waits tries again, but for the one who moved.
     fn wake(&mut self, mover: usize) {
         for (index, player) in self.players.iter_mut().enumerate() {
-            if index != mover && matches!(player.state, State::Waiting { .. }) {
+            if index == mover {
+                continue;
+            }
+            player.woken = true;
+            if matches!(player.state, State::Waiting { .. }) {
                 player.state = State::Ready;
             }
         }
@@ -438,7 +453,10 @@ impl Player {
     fn waits(&mut self, step: u64, waits: Waits, now_ns: u64, within: bool) -> Came {
         let until_ns = waits.at_most_ns.map(|wait| now_ns.saturating_add(wait));
         self.at = within.then(|| waits.what.clone());
-        self.state = State::Waiting { waits: waits.clone(), until_ns };
+        // What it was refused may have been given back before it had come to the end of being refused.
+        if within || !self.woken {
+            self.state = State::Waiting { waits: waits.clone(), until_ns };
+        }
         let outcome = Outcome::new(Class::Blocked, &waits.what);
         Came { step, outcome, waits: Some(waits) }
     }
@@ -483,15 +501,31 @@ fn killed(status: ExitStatus) -> Outcome {
     Outcome::new(Class::Killed, &in_words(status)).waking()
 }
 
+/// Where an actor goes on after the operation `done`: a transaction that could not be begun is left out.
+fn behind(steps: Option<&[String]>, done: usize, class: Class) -> usize {
+    match steps {
+        Some(steps) if class != Class::Ok && is_begin(&steps[done]) => {
+            behind_transaction(steps, done, true)
+        }
+        _ => done + 1,
+    }
+}
+
+fn is_begin(op: &str) -> bool {
+    matches!(Command::of(op), Command::BeginRead | Command::BeginWrite)
+}
+
+fn is_end(op: &str) -> bool {
+    matches!(Command::of(op), Command::Commit | Command::Rollback)
+}
+
 /// Where an actor goes on whose process died before the operation `done`, or within it: behind its transaction.
 fn behind_transaction(steps: &[String], done: usize, within: bool) -> usize {
-    let ends = |op: &String| matches!(Command::of(op), Command::Commit | Command::Rollback);
-    let begins = |op: &String| matches!(Command::of(op), Command::BeginRead | Command::BeginWrite);
-    let last = steps[..done].iter().rposition(|op| begins(op) || ends(op));
-    let is_open = last.is_some_and(|last| begins(&steps[last]));
-    let begins_one = within && steps.get(done).is_some_and(begins);
+    let last = steps[..done].iter().rposition(|op| is_begin(op) || is_end(op));
+    let is_open = last.is_some_and(|last| is_begin(&steps[last]));
+    let begins_one = within && steps.get(done).is_some_and(|op| is_begin(op));
     if is_open || begins_one {
-        let end = steps[done..].iter().position(ends);
+        let end = steps[done..].iter().position(|op| is_end(op));
         return end.map_or(steps.len(), |end| done + end + 1);
     }
     done + usize::from(within)

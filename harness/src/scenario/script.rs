@@ -161,7 +161,8 @@ impl Script {
             item.choice(&[("thread", EachActor::Thread), ("process", EachActor::Process)])
         })?
         .unwrap_or_default();
-        let points = optional(&root, "points", |item| points(item, each_actor))?.unwrap_or_default();
+        let points =
+            optional(&root, "points", |item| points(item, each_actor))?.unwrap_or_default();
         Ok(Self {
             id: root.item("id").text("lower-case letters, digits and hyphens", is_id)?,
             title: root
@@ -213,11 +214,7 @@ fn points(item: &Item<'_>, each_actor: EachActor) -> Result<Points, ScenarioErro
     Ok(points)
 }
 
-fn faults(
-    item: &Item<'_>,
-    each_actor: EachActor,
-    points: Points,
-) -> Result<Faults, ScenarioError> {
+fn faults(item: &Item<'_>, each_actor: EachActor, points: Points) -> Result<Faults, ScenarioError> {
     let table = item.table(&["kinds", "at_most", "restart"])?;
     let kinds = table.item("kinds").list("a list of at least one fault", |item| {
         let act = item.choice(&Act::FAULTS)?;

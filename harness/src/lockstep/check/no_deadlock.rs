@@ -26,7 +26,8 @@ impl Check for NoDeadlock {
                 format!("{} wait for each other", graph.len())
             }
             Ended::Died { actor, op, how } => {
-                evidence.add(|| format!("{actor} died in `{op}` ({how}), and nobody had decided that"));
+                evidence
+                    .add(|| format!("{actor} died in `{op}` ({how}), and nobody had decided that"));
                 format!("{actor} died")
             }
             Ended::Stuck { actor, op } => {

@@ -31,7 +31,17 @@ impl Check for NoLostUpdate {
                     sure += adds;
                     who.push(transaction.actor);
                 }
-                (Some(Class::Ok | Class::Unknown | Class::Panicked), _) => open += adds,
+                // A commit that failed for a reason that is none of the engine's own, a full disk for one, may be stored.
+                (
+                    Some(
+                        Class::Ok
+                        | Class::Unknown
+                        | Class::Panicked
+                        | Class::Killed
+                        | Class::Failed,
+                    ),
+                    _,
+                ) => open += adds,
                 _ => {}
             }
         }

@@ -49,12 +49,21 @@ fn add<'a>(
     index: usize,
     step: &'a Step,
 ) {
-    let Some(came) = step.came.as_ref().filter(|came| came.outcome.class != Class::Blocked) else {
+    let Some(came) = step.came.as_ref().filter(|came| came.outcome.class.is_end()) else {
         return;
     };
     let (actor, op) = (step.decision.actor.as_str(), step.decision.op.as_str());
     let statement = Statement { step: index, sql: op, outcome: &came.outcome };
     let at = open.iter().position(|transaction| transaction.actor == actor);
+    if came.outcome.class == Class::Killed {
+        // Whatever it was in ended with its process, and nobody knows how.
+        if let Some(at) = at {
+            let transaction = open.remove(at);
+            let commit = (op == "commit").then_some(statement);
+            ended.push(Transaction { commit, ..transaction });
+        }
+        return;
+    }
     match (Command::of(op), at) {
         (Command::BeginRead | Command::BeginWrite, None) if came.outcome.class == Class::Ok => {
             let writes = op == "begin write";

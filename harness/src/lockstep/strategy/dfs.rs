@@ -44,8 +44,9 @@ impl Node {
 
     /// Preemptions behind this node.
     fn spent_after(&self) -> u32 {
-        let left =
-            self.last.is_some_and(|last| last != self.chosen().actor && self.enabled.contains(&last));
+        let left = self
+            .last
+            .is_some_and(|last| last != self.chosen().actor && self.enabled.contains(&last));
         self.spent + u32::from(left)
     }
 }
