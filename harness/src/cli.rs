@@ -140,6 +140,9 @@ pub fn main() -> ExitCode {
             ExitCode::Passed
         }
         Some(Verb::Actor) => {
+            if std::env::var_os("HARNESS_DEBUG").is_some() {
+                log(0);
+            }
             let code = crate::lockstep::actor::serve(&crate::lockstep::driver);
             ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
         }

@@ -27,6 +27,12 @@ enum StrategyName {
     Pct,
     /// Every schedule with at most --preemptions preemptions.
     Dfs,
+    /// Every schedule, but of those that differ in the order of queries only, one.
+    Full,
+    /// Each actor in its own measure eager, and some kinds of fault.
+    Swarm,
+    /// Every fault that the scenario allows, at every step.
+    Crash,
 }
 
 /// What `explore` takes.
@@ -38,9 +44,9 @@ pub(crate) struct ExploreArgs {
     /// Only these of each scenario's drivers (repeatable).
     #[arg(long, value_name = "DRIVER", value_parser = DRIVERS)]
     driver: Vec<String>,
-    /// Who decides between the actors.
-    #[arg(long, value_enum, default_value_t = StrategyName::Dfs)]
-    strategy: StrategyName,
+    /// Who decides between the actors. By default dfs; with --time, dfs with 0, 1 and 2 preemptions, then pct, then swarm.
+    #[arg(long, value_enum)]
+    strategy: Option<StrategyName>,
     /// Of dfs: how often a schedule may leave an actor that could have gone on.
     #[arg(long, value_name = "N", default_value_t = 2)]
     preemptions: u32,
@@ -50,9 +56,9 @@ pub(crate) struct ExploreArgs {
     /// At most so many schedules of each scenario on each driver.
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     cases: u64,
-    /// For at most that long in all.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
-    time: Duration,
+    /// For at most that long in all; 60 s by default.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
     /// What schedules are drawn from: 0x and hexadecimal digits, or decimal.
     #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
     seed: Seed,
@@ -123,6 +129,23 @@ impl Shown {
     }
 }
 
+/// How long an exploration may take if nobody says so.
+const TIME: Duration = Duration::from_mins(1);
+
+impl ExploreArgs {
+    fn kind(&self) -> Kind {
+        match self.strategy {
+            None if self.time.is_some() => Kind::Portfolio,
+            None | Some(StrategyName::Dfs) => Kind::Dfs { preemptions: self.preemptions },
+            Some(StrategyName::Random) => Kind::Random,
+            Some(StrategyName::Pct) => Kind::Pct { depth: self.depth },
+            Some(StrategyName::Full) => Kind::Full,
+            Some(StrategyName::Swarm) => Kind::Swarm,
+            Some(StrategyName::Crash) => Kind::Crash,
+        }
+    }
+}
+
 /// Does `explore`.
 pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
     let scripts = match suite::choose_scripts(&suite::folder(), &args.scenarios) {
@@ -138,14 +161,10 @@ pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
     let options = Options {
         scripts,
         drivers: args.driver.clone(),
-        strategy: match args.strategy {
-            StrategyName::Random => Kind::Random,
-            StrategyName::Pct => Kind::Pct { depth: args.depth },
-            StrategyName::Dfs => Kind::Dfs { preemptions: args.preemptions },
-        },
+        strategy: args.kind(),
         seed: args.seed,
         cases: args.cases,
-        time: args.time,
+        time: args.time.unwrap_or(TIME),
         output: args.shown.output.clone(),
     };
     if args.shown.people() {
@@ -228,6 +247,13 @@ impl Teller {
             thousands(explored.blocked),
             thousands(explored.conflicts),
         );
+        if 0 < explored.redundant {
+            tell!("  {} more stand for the same as one of these", thousands(explored.redundant));
+        }
+        for part in &explored.parts {
+            let total = part.total.map_or("more".to_owned(), thousands);
+            tell!("  {}: {} of {total}", part.name, thousands(part.schedules));
+        }
         for (id, tally) in &explored.checks {
             let expected = script.verdict(driver, id);
             if let Some(first) = &tally.first {

@@ -9,6 +9,7 @@ mod no_deadlock;
 mod no_false_commit;
 mod no_lost_update;
 mod one_snapshot;
+mod readable;
 mod transaction;
 
 use super::log::Log;
@@ -29,12 +30,13 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 4] {
+pub fn all() -> [&'static dyn Check; 5] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,
         &no_false_commit::NoFalseCommit,
         &one_snapshot::OneSnapshot,
+        &readable::Readable,
     ]
 }
 

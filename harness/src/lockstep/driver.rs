@@ -223,6 +223,12 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Whether an operation is a query by its first word: it changes nothing, and gives the same before and after another one.
+pub fn is_query(op: &str) -> bool {
+    let first = op.split_whitespace().next().unwrap_or_default();
+    first.eq_ignore_ascii_case("select") || first.eq_ignore_ascii_case("from")
+}
+
 /// Why a driver could not do its part. This is no finding about what is tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum DriverError {

@@ -21,7 +21,7 @@ use super::driver::{Class, Driver};
 use super::log::{Build, Ended, FORMAT, Header, Log, VERSION};
 use super::replay::{self, Divergence, Replayed};
 use super::schedule::{self, Job, ScheduleError, WATCHDOG};
-use super::strategy::{Dfs, Kind, Pct, Stop, Strategy, Uniform};
+use super::strategy::{Crash, Dfs, Kind, Part, Pct, Portfolio, Stop, Strategy, Swarm, Uniform};
 use super::workplace::Workplace;
 use crate::check::{Finding, Verdict};
 use crate::scenario::script::Script;
@@ -59,6 +59,10 @@ pub struct Explored {
     pub schedules: u64,
     /// How many there are within the strategy's bound, if that is known: then all of them were run.
     pub total: Option<u64>,
+    /// Schedules that were begun and left, since another one stands for them.
+    pub redundant: u64,
+    /// What the strategy consisted of, if of several.
+    pub parts: Vec<Part>,
     /// The first thing that was not the same twice.
     pub divergence: Option<Divergence>,
     /// Steps that were taken.
@@ -140,6 +144,10 @@ pub fn strategy(kind: Kind, seed: Seed, script: &Script) -> Box<dyn Strategy> {
         Kind::Random => Box::new(Uniform::new(seed)),
         Kind::Pct { depth } => Box::new(Pct::new(seed, depth, script)),
         Kind::Dfs { preemptions } => Box::new(Dfs::new(preemptions)),
+        Kind::Full => Box::new(Dfs::without_bound()),
+        Kind::Swarm => Box::new(Swarm::new(seed)),
+        Kind::Crash => Box::new(Crash::default()),
+        Kind::Portfolio => Box::new(Portfolio::new(seed, script)),
     }
 }
 
@@ -167,11 +175,16 @@ pub fn explore(options: &Options<'_>, tick: &mut dyn FnMut(u64)) -> Result<Explo
     }
     // The last schedule may have been the last there is.
     if !explorer.is_over() && explorer.explored.total.is_none() && 0 < explorer.explored.schedules {
-        let is_last = matches!(options.strategy, Kind::Dfs { .. }) && !strategy.begin();
+        let ends = matches!(options.strategy, Kind::Dfs { .. } | Kind::Full | Kind::Crash);
+        let is_last = ends && !strategy.begin();
         explorer.explored.total = if is_last { strategy.total() } else { None };
     }
+    explorer.explored.parts = strategy.parts();
     explorer.explored.duration = begun.elapsed();
-    let _ = fs::remove_file(&explorer.current); // of schedules that ended; what is worth it was kept
+    if std::env::var_os("HARNESS_DEBUG").is_none() {
+        let _ = fs::remove_file(&explorer.current);
+    }
+    // // of schedules that ended; what is worth it was kept
     let _ = fs::remove_file(&explorer.again);
     Ok(explorer.explored)
 }
@@ -203,6 +216,8 @@ impl<'a> Explorer<'a> {
             explored: Explored {
                 schedules: 0,
                 total: None,
+                redundant: 0,
+                parts: Vec::new(),
                 divergence: None,
                 steps: 0,
                 conflicts: 0,
@@ -229,6 +244,10 @@ impl<'a> Explorer<'a> {
             Ok(log) => log,
             Err(ScheduleError::Stopped(Stop::Diverged(divergence))) => {
                 self.explored.divergence = Some(divergence);
+                return Ok(());
+            }
+            Err(ScheduleError::Stopped(Stop::Redundant)) => {
+                self.explored.redundant += 1;
                 return Ok(());
             }
             Err(source) => return Err(self.failed(source)),

@@ -143,6 +143,9 @@ pub struct End {
     pub at_ns: u64,
     /// A digest of what the database held then; none if nobody could look.
     pub contents: Option<Hex64>,
+    /// Why nobody could read it, though nobody was in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     /// A digest of its files, byte for byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Hex64>,

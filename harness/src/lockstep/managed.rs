@@ -20,7 +20,9 @@ use manager::{
 use parking_lot::Mutex;
 
 use super::baton::Me;
-use super::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World};
+use super::driver::{
+    Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World, is_query,
+};
 use super::{plain, sql};
 use crate::scenario::script::{EachActor, Points, Script};
 
@@ -281,12 +283,6 @@ fn what(mode: AccessMode) -> &'static str {
         AccessMode::ReadOnly => "a read lease",
         AccessMode::ReadWrite => "the write lease",
     }
-}
-
-/// Whether a statement only reads, as far as its first word tells.
-fn is_query(sql: &str) -> bool {
-    let first = sql.split_whitespace().next().unwrap_or_default().to_lowercase();
-    ["select", "from", "with"].contains(&first.as_str())
 }
 
 /// A running `WriteLease::transaction`: its closure waits for the next statement on a thread of its own, which runs only

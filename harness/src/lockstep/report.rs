@@ -119,6 +119,11 @@ pub fn total(scenarios: &[ScenarioReport]) -> Option<Exploration> {
         total.schedules_run += part.schedules_run;
         total.schedules_total = total.schedules_total.zip(part.schedules_total).map(|(a, b)| a + b);
         total.complete &= part.complete;
+        total.crash_points_run += part.crash_points_run;
+        total.crash_points_total = match (total.crash_points_total, part.crash_points_total) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
         total.divergences += part.divergences;
     }
     Some(total)
@@ -134,15 +139,22 @@ fn exploration(strategy: Kind, explored: &Explored) -> Exploration {
         Kind::Random => ("random", None),
         Kind::Pct { .. } => ("pct", None),
         Kind::Dfs { preemptions } => ("dfs", Some(preemptions)),
+        Kind::Full => ("full", None),
+        Kind::Swarm => ("swarm", None),
+        Kind::Crash => ("crash", None),
+        Kind::Portfolio => ("portfolio", None),
     };
+    // The first schedule of that strategy has no fault.
+    let points = |schedules: u64| schedules.saturating_sub(1);
+    let is_crash = strategy == Kind::Crash;
     Exploration {
         strategy: name.to_owned(),
         schedules_run: explored.schedules,
         schedules_total: explored.total,
         preemption_bound,
         complete: explored.total == Some(explored.schedules),
-        crash_points_run: 0,
-        crash_points_total: None,
+        crash_points_run: if is_crash { points(explored.schedules) } else { 0 },
+        crash_points_total: explored.total.filter(|_| is_crash).map(points),
         divergences: u64::from(explored.divergence.is_some()),
     }
 }

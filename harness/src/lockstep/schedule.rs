@@ -130,11 +130,12 @@ fn play(
             break;
         }
         let chosen = {
-            let faults = stage.faults(&enabled);
+            let (faults, ops) = (stage.faults(&enabled), stage.ops(&enabled));
             chooser.choose(&Offer {
                 step,
                 at_ns: stage.now_ns(),
                 enabled: &enabled,
+                ops: &ops,
                 faults: &faults,
                 last: stage.last(),
                 names: stage.names(),
@@ -155,21 +156,24 @@ fn play(
     Ok(stage.ended())
 }
 
-/// What is left when all actors have gone.
+/// What is left when all actors have gone. A database that cannot be read then is a finding, not an error.
 fn look(
     job: &Job<'_>,
     world: Option<Arc<dyn World>>,
     before: Option<i64>,
     end: &mut End,
 ) -> Result<(), ScheduleError> {
-    let world = match world {
-        Some(world) => world,
-        None => job.driver.join(job.script, job.folder).map_err(|source| job.blame(source))?,
-    };
-    let contents = world.contents().map_err(|source| job.blame(source))?;
-    end.contents = Some(Hex64(fnv1a(contents.as_bytes())));
-    end.counter = before.zip(counter(job, &*world)?).map(|(before, after)| [before, after]);
-    drop(world);
+    let world = world.map_or_else(|| job.driver.join(job.script, job.folder), Ok);
+    match world.and_then(|world| Ok((world.contents()?, world))) {
+        Ok((contents, world)) => {
+            end.contents = Some(Hex64(fnv1a(contents.as_bytes())));
+            end.counter = before.zip(counter(job, &*world)?).map(|(before, after)| [before, after]);
+        }
+        Err(source @ DriverError::Scenario(_)) => return Err(job.blame(source)),
+        Err(DriverError::Failed(text)) => {
+            end.unreadable = Some(text.replace(&*job.folder.to_string_lossy(), "…"));
+        }
+    }
     end.files = Some(Hex64(files(job.folder)?));
     Ok(())
 }

@@ -160,6 +160,15 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// What each of them would do next.
+    pub(super) fn ops(&self, enabled: &[usize]) -> Vec<&str> {
+        let op = |&index: &usize| match &self.players[index].at {
+            Some(at) => at.as_str(),
+            None => self.op(index),
+        };
+        enabled.iter().map(op).collect()
+    }
+
     /// What else could happen than that somebody moves.
     pub(super) fn faults(&self, enabled: &[usize]) -> Vec<Move> {
         let script = self.job.script;

@@ -5,15 +5,21 @@
 //! A strategy is a pure function of its seed and of what it was offered. Every schedule draws from a stream of its own
 //! name, `random/17`, so schedule 17 is the same whatever came before.
 
+mod crash;
 mod dfs;
 mod faults;
 mod pct;
+mod portfolio;
+mod swarm;
 mod uniform;
 
 use std::fmt;
 
+pub use crash::Crash;
 pub use dfs::Dfs;
 pub use pct::Pct;
+pub use portfolio::Portfolio;
+pub use swarm::Swarm;
 pub use uniform::Uniform;
 
 use super::act::Move;
@@ -29,6 +35,8 @@ pub struct Offer<'a> {
     pub at_ns: u64,
     /// Indices of the actors that can move, ascending; at least one.
     pub enabled: &'a [usize],
+    /// What each of them would do next: an operation, or the point within one at which it stands.
+    pub ops: &'a [&'a str],
     /// What else could happen to them, as far as the scenario allows it; often nothing.
     pub faults: &'a [Move],
     /// Who moved last.
@@ -61,6 +69,9 @@ pub enum Stop {
         /// How many steps it has.
         steps: u64,
     },
+    /// Another schedule that is run stands for this one.
+    #[error("the same as another schedule, but for the order of independent steps")]
+    Redundant,
 }
 
 /// Chooses within one schedule, and sees what came of it.
@@ -112,6 +123,22 @@ pub trait Strategy: Chooser {
     fn total(&self) -> Option<u64> {
         None
     }
+
+    /// What it consists of, if it is several strategies one after the other.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+}
+
+/// One of several strategies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// How many schedules it has had.
+    pub schedules: u64,
+    /// How many there are, once that is known.
+    pub total: Option<u64>,
 }
 
 /// Which strategy is asked for.
@@ -129,6 +156,14 @@ pub enum Kind {
         /// How often an actor may be left that could have gone on.
         preemptions: u32,
     },
+    /// All schedules, of those that differ in the order of independent steps one.
+    Full,
+    /// Every actor in its own measure eager, and some kinds of fault.
+    Swarm,
+    /// One schedule for every fault at every step.
+    Crash,
+    /// All of them, for as long as there is time.
+    Portfolio,
 }
 
 impl fmt::Display for Kind {
@@ -137,6 +172,10 @@ impl fmt::Display for Kind {
             Self::Random => f.write_str("random"),
             Self::Pct { depth } => write!(f, "pct, depth {depth}"),
             Self::Dfs { preemptions } => write!(f, "dfs, at most {preemptions} preemptions"),
+            Self::Full => f.write_str("every schedule, without a bound"),
+            Self::Swarm => f.write_str("swarm"),
+            Self::Crash => f.write_str("every fault at every step"),
+            Self::Portfolio => f.write_str("dfs with 0 to 2 preemptions, pct, swarm"),
         }
     }
 }

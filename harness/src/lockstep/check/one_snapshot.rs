@@ -4,7 +4,7 @@
 use super::Check;
 use super::transaction::{self, Statement, Transaction};
 use crate::check::{Evidence, Finding};
-use crate::lockstep::driver::Class;
+use crate::lockstep::driver::{Class, is_query};
 use crate::lockstep::log::Log;
 use crate::scenario::script::Script;
 
@@ -64,9 +64,4 @@ fn repeated<'a>(transaction: &Transaction<'a>) -> Vec<(Statement<'a>, Statement<
         asked.push(*statement);
     }
     pairs
-}
-
-fn is_query(sql: &str) -> bool {
-    let first = sql.split_whitespace().next().unwrap_or_default();
-    first.eq_ignore_ascii_case("select") || first.eq_ignore_ascii_case("from")
 }

@@ -4,17 +4,29 @@
 //!
 //! Every schedule starts from a fresh database and follows the choices up to the last node that has one left. What is
 //! offered on the way has to be what was offered before: otherwise something here is not deterministic.
+//!
+//! # Without a bound
+//!
+//! Of schedules that differ only in the order of steps that are independent of each other, one is run: sleep sets
+//! (Godefroid, *Partial-Order Methods for the Verification of Concurrent Systems*, 1996, chapter 5). After a choice has
+//! been explored, its actor sleeps in the choices that follow it, until a step is taken that depends on its own. Two steps
+//! are independent if both are queries: conservative, and true of every driver here. Under a bound nothing sleeps: what
+//! stands for a schedule could have more preemptions than it, and not be run.
 
 use super::{Chooser, Offer, Stop, Strategy};
 use crate::lockstep::act::Move;
+use crate::lockstep::driver::is_query;
 use crate::lockstep::replay::{Differs, Divergence};
 
 /// See the module's header.
 pub struct Dfs {
-    preemptions: u32,
+    /// None: as many as there are.
+    preemptions: Option<u32>,
     path: Vec<Node>,
     depth: usize,
     begun: u64,
+    /// Of those, the ones that others stand for.
+    redundant: u64,
     complete: bool,
 }
 
@@ -26,43 +38,77 @@ struct Node {
     /// Preemptions before this node.
     spent: u32,
     last: Option<usize>,
+    /// Actors whose next step is a query.
+    queries: Vec<usize>,
+    /// Actors whose next step has been explored at an earlier node, and depends on nothing since.
+    sleeping: Vec<usize>,
 }
 
 impl Node {
-    fn new(offer: &Offer<'_>, spent: u32, bound: u32) -> Self {
+    fn new(offer: &Offer<'_>, spent: u32, bound: Option<u32>, sleeping: Vec<usize>) -> Self {
         let stay = offer.can_stay();
-        let is_free = |actor: usize| stay.is_none_or(|stay| stay == actor) || spent < bound;
+        let is_free = |actor: usize| {
+            stay.is_none_or(|stay| stay == actor) || bound.is_none_or(|bound| spent < bound)
+        };
         let others = offer.enabled.iter().copied().filter(|&actor| Some(actor) != stay);
         let all = stay.into_iter().chain(others).map(Move::go).chain(offer.faults.iter().copied());
-        let choices = all.filter(|choice| is_free(choice.actor)).collect();
-        Self { enabled: offer.enabled.to_vec(), choices, at: 0, spent, last: offer.last }
+        let is_awake = |choice: &Move| !choice.act.is_go() || !sleeping.contains(&choice.actor);
+        let choices = all.filter(|choice| is_free(choice.actor)).filter(is_awake).collect();
+        let with_ops = offer.enabled.iter().zip(offer.ops);
+        let queries = with_ops.filter(|(_, op)| is_query(op)).map(|(&actor, _)| actor).collect();
+        let enabled = offer.enabled.to_vec();
+        Self { enabled, choices, at: 0, spent, last: offer.last, queries, sleeping }
     }
 
-    fn chosen(&self) -> Move {
-        self.choices[self.at]
+    fn chosen(&self) -> Option<Move> {
+        self.choices.get(self.at).copied()
     }
 
     /// Preemptions behind this node.
     fn spent_after(&self) -> u32 {
-        let left = self
-            .last
-            .is_some_and(|last| last != self.chosen().actor && self.enabled.contains(&last));
+        let chosen = self.chosen().map(|chosen| chosen.actor);
+        let left =
+            self.last.is_some_and(|last| Some(last) != chosen && self.enabled.contains(&last));
         self.spent + u32::from(left)
+    }
+
+    /// Who sleeps behind this node.
+    fn sleeping_after(&self) -> Vec<usize> {
+        let is_query = |actor: &usize| self.queries.contains(actor);
+        let Some(chosen) = self.chosen().filter(|it| it.act.is_go() && is_query(&it.actor)) else {
+            return Vec::new();
+        };
+        let explored = self.choices[..self.at].iter().filter(|choice| choice.act.is_go());
+        let asleep = self.sleeping.iter().copied().chain(explored.map(|choice| choice.actor));
+        asleep.filter(|actor| *actor != chosen.actor).filter(is_query).collect()
     }
 }
 
 impl Dfs {
     /// All schedules with at most that many preemptions.
     pub fn new(preemptions: u32) -> Self {
-        Self { preemptions, path: Vec::new(), depth: 0, begun: 0, complete: false }
+        Self::with(Some(preemptions))
+    }
+
+    /// All schedules, but for those that others stand for.
+    pub fn without_bound() -> Self {
+        Self::with(None)
+    }
+
+    fn with(preemptions: Option<u32>) -> Self {
+        let path = Vec::new();
+        Self { preemptions, path, depth: 0, begun: 0, redundant: 0, complete: false }
     }
 }
 
 impl Chooser for Dfs {
     fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop> {
         if self.depth == self.path.len() {
-            let spent = self.path.last().map_or(0, Node::spent_after);
-            self.path.push(Node::new(offer, spent, self.preemptions));
+            let before = self.path.last();
+            let spent = before.map_or(0, Node::spent_after);
+            let before = before.filter(|_| self.preemptions.is_none());
+            let sleeping = before.map_or_else(Vec::new, Node::sleeping_after);
+            self.path.push(Node::new(offer, spent, self.preemptions, sleeping));
         }
         let node = &self.path[self.depth];
         if node.enabled != offer.enabled {
@@ -75,7 +121,11 @@ impl Chooser for Dfs {
             .into());
         }
         self.depth += 1;
-        Ok(node.chosen())
+        let Some(chosen) = node.chosen() else {
+            self.redundant += 1;
+            return Err(Stop::Redundant);
+        };
+        Ok(chosen)
     }
 }
 
@@ -84,7 +134,7 @@ impl Strategy for Dfs {
         if 0 < self.begun {
             // What lies behind the last choice that can still be changed is new.
             self.path.truncate(self.depth);
-            while self.path.last().is_some_and(|node| node.at + 1 == node.choices.len()) {
+            while self.path.last().is_some_and(|node| node.choices.len() <= node.at + 1) {
                 self.path.pop();
             }
             match self.path.last_mut() {
@@ -101,11 +151,12 @@ impl Strategy for Dfs {
     }
 
     fn schedule(&self) -> String {
-        format!("dfs{}/{}", self.preemptions, self.begun.saturating_sub(1))
+        let bound = self.preemptions.map_or("full".to_owned(), |bound| format!("dfs{bound}"));
+        format!("{bound}/{}", self.begun.saturating_sub(1))
     }
 
     fn total(&self) -> Option<u64> {
-        self.complete.then_some(self.begun)
+        self.complete.then(|| self.begun - self.redundant)
     }
 }
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use harness::lockstep::act::Move;
 use harness::lockstep::log::{Came, Log};
 use harness::lockstep::replay::Replayed;
 use harness::lockstep::schedule;
 use harness::lockstep::strategy::{Chooser, Offer, Stop};
-use harness::scenario::script::Script;
 
 use super::{Bench, Kind, Naive, Seed, explore, shipped};
 
@@ -56,8 +56,8 @@ fn foreign_and_damaged_logs_are_refused_with_what_was_expected() {
     let text = String::from_utf8(recorded(&bench)).unwrap();
     let refused = |text: &str| Log::parse("x", text.as_bytes()).unwrap_err().to_string();
     assert_eq!(
-        refused(&text.replacen("\"version\":1", "\"version\":2", 1)),
-        "x:1: the decision log has format version 2, this build reads 1; replay it with the build that wrote it"
+        refused(&text.replacen("\"version\":2", "\"version\":3", 1)),
+        "x:1: the decision log has format version 3, this build reads 1 to 2; replay it with the build that wrote it"
     );
     assert_eq!(
         refused(&text.replacen("flockgate-decisions", "flockgate-report", 1)),
@@ -77,8 +77,8 @@ fn foreign_and_damaged_logs_are_refused_with_what_was_expected() {
 /// Moves the first, and looks into the log before the outcome is in it.
 struct Peeking<'a>(&'a Path, Vec<String>);
 impl Chooser for Peeking<'_> {
-    fn choose(&mut self, offer: &Offer<'_>, _: &Script) -> Result<usize, Stop> {
-        Ok(offer.enabled[0])
+    fn choose(&mut self, offer: &Offer<'_>) -> Result<Move, Stop> {
+        Ok(Move::go(offer.enabled[0]))
     }
 
     fn came(&mut self, _: &Came) -> Result<(), Stop> {
