@@ -28,6 +28,7 @@ macro_rules! data {
     ($($text:tt)*) => {{ let _ = writeln!(io::stdout(), $($text)*); }};
 }
 
+mod crash_map;
 mod lockstep;
 mod store;
 
@@ -64,6 +65,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    CrashMap(crash_map::CrashMapArgs),
     Store(store::StoreArgs),
     /// List scenarios and suites.
     List,
@@ -75,6 +77,12 @@ enum Verb {
     /// What `explore` and `replay` start as theirs.
     #[command(hide = true, name = crate::lockstep::actor::ARGUMENT)]
     Actor,
+    /// What `crash-map` starts as its child processes.
+    #[command(hide = true)]
+    CrashWorker {
+        /// What to do, as JSON.
+        task: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -134,23 +142,29 @@ pub fn main() -> ExitCode {
             log(0);
             store::run(&args)
         }
+        Some(Verb::CrashMap(args)) => {
+            log(0);
+            crash_map::run(&args)
+        }
+        Some(Verb::CrashWorker { task }) => ended(crate::lockstep::crash_map::worker_main(&task)),
         Some(Verb::List) => list(),
         Some(Verb::Schema) => {
             data!("{:#}", reports::schema());
             ExitCode::Passed
         }
         Some(Verb::Actor) => {
-            if std::env::var_os("HARNESS_DEBUG").is_some() {
-                log(0);
-            }
-            let code = crate::lockstep::actor::serve(&crate::lockstep::driver);
-            ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
+            ended(crate::lockstep::actor::serve(&crate::lockstep::driver))
         }
         Some(Verb::Worker) => {
             log(0);
-            ExitCode::from_code(worker::main()).unwrap_or(ExitCode::Internal)
+            ended(worker::main())
         }
     }
+}
+
+/// The exit code of a child process of the harness.
+fn ended(code: u8) -> ExitCode {
+    ExitCode::from_code(code).unwrap_or(ExitCode::Internal)
 }
 
 fn run(args: &RunArgs) -> ExitCode {

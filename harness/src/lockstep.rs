@@ -24,6 +24,7 @@
 pub mod act;
 pub mod actor;
 pub mod check;
+pub mod crash_map;
 pub mod driver;
 pub mod explore;
 pub mod io;

@@ -181,10 +181,7 @@ pub fn explore(options: &Options<'_>, tick: &mut dyn FnMut(u64)) -> Result<Explo
     }
     explorer.explored.parts = strategy.parts();
     explorer.explored.duration = begun.elapsed();
-    if std::env::var_os("HARNESS_DEBUG").is_none() {
-        let _ = fs::remove_file(&explorer.current);
-    }
-    // // of schedules that ended; what is worth it was kept
+    let _ = fs::remove_file(&explorer.current); // of schedules that ended; what is worth it was kept
     let _ = fs::remove_file(&explorer.again);
     Ok(explorer.explored)
 }

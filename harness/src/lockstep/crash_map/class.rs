@@ -1,0 +1,191 @@
+//! What came of a fault: what the caller was told, against what the next process finds.
+//!
+//! # Invariants
+//!
+//! * Acknowledged ⊆ found ⊆ acknowledged + unknown, transaction by transaction, each wholly or not at all. Everything else is
+//!   [`Class::Unexplained`], or lost in a model.
+//! * A pure function; it knows neither DuckDB nor the manager.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::child::{Ended, Heard, Look};
+use super::database::{Found, Said};
+use super::workload::{self, Step};
+use super::{Driver, Mode};
+
+/// What came of a fault.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// All that was acknowledged is there, and nothing was in flight.
+    Exact,
+    /// All that was acknowledged is there; what was in flight when the process died is not.
+    InFlightGone,
+    /// All that was acknowledged is there; what was in flight when the process died is, too, all of it.
+    InFlightKept,
+    /// No caller was told of the error, and everything is there.
+    Unnoticed,
+    /// Callers were told that something failed. It is not there, and the rest is.
+    Refused,
+    /// A caller was told that the outcome is unknown. It is not there, and the rest is.
+    UnknownGone,
+    /// A caller was told that the outcome is unknown. It is there, and so is the rest.
+    UnknownKept,
+    /// The file cannot be opened. Nothing was acknowledged, it was being created: DuckDB does not do so in one step.
+    UnopenableWhileCreating,
+    /// A loss of power under [`Mode::Strict`] has lost what was acknowledged.
+    ModelLost,
+    /// A loss of power under [`Mode::Strict`] has left a file that cannot be opened.
+    ModelUnopenable,
+    /// Anything else, and what it is.
+    Unexplained(String),
+}
+
+impl Class {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::InFlightGone => "in-flight-gone",
+            Self::InFlightKept => "in-flight-kept",
+            Self::Unnoticed => "unnoticed",
+            Self::Refused => "refused",
+            Self::UnknownGone => "unknown-gone",
+            Self::UnknownKept => "unknown-kept",
+            Self::UnopenableWhileCreating => "unopenable-while-creating",
+            Self::ModelLost => "model-only-lost",
+            Self::ModelUnopenable => "model-only-unopenable",
+            Self::Unexplained(_) => "unexplained",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Unexplained(reason) => write!(f, ": {reason}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Class {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The class of a run.
+pub(super) fn of(mode: Mode, driver: Driver, steps: &[Step], heard: &Heard, look: &Look) -> Class {
+    let as_meant = match heard.ended {
+        Ended::Exited(0) => true,
+        Ended::Killed(libc::SIGKILL) => mode.kills(),
+        _ => false,
+    };
+    if !as_meant {
+        return Class::Unexplained(format!("the process ended otherwise: {:?}", heard.ended));
+    }
+    let told = Told::of(heard);
+    let class = left(driver, steps, &told, look).unwrap_or_else(|lost| match (mode, lost) {
+        (Mode::Strict, Lost::Rows(_)) => Class::ModelLost,
+        (Mode::Strict, Lost::Unopenable(_)) => Class::ModelUnopenable,
+        (_, Lost::Rows(reason) | Lost::Unopenable(reason) | Lost::Sense(reason)) => {
+            Class::Unexplained(reason)
+        }
+    });
+    match class {
+        Class::InFlightGone if !mode.kills() => Class::UnknownGone,
+        Class::InFlightKept if !mode.kills() => Class::UnknownKept,
+        Class::Exact if told.any_failed => Class::Refused,
+        Class::Exact if !mode.kills() => Class::Unnoticed,
+        class => class,
+    }
+}
+
+/// What the caller knows of the transactions.
+struct Told {
+    acknowledged: BTreeSet<i64>,
+    /// Each may be there or not.
+    unknown: Vec<i64>,
+    any_failed: bool,
+}
+
+impl Told {
+    fn of(heard: &Heard) -> Self {
+        let mut told =
+            Self { acknowledged: BTreeSet::new(), unknown: Vec::new(), any_failed: false };
+        for (_, number, said) in &heard.steps {
+            match (number, said) {
+                (Some(number), Some(Said::Done)) => {
+                    told.acknowledged.insert(*number);
+                }
+                (Some(number), Some(Said::Unknown(_)) | None) => told.unknown.push(*number),
+                (_, Some(Said::Failed(_) | Said::Unknown(_))) => told.any_failed = true,
+                (None, Some(Said::Done) | None) => {}
+            }
+        }
+        told
+    }
+}
+
+/// What must not be.
+enum Lost {
+    /// Other rows than those of any outcome.
+    Rows(String),
+    /// A file that cannot be opened or read.
+    Unopenable(String),
+    /// A database that contradicts itself, or ends the process that opens it.
+    Sense(String),
+}
+
+/// More unknown outcomes than that are not tried in all combinations.
+const UNKNOWN_MAX: usize = 8;
+
+fn left(driver: Driver, steps: &[Step], told: &Told, look: &Look) -> Result<Class, Lost> {
+    let found = look
+        .as_ref()
+        .map_err(|ended| Lost::Sense(format!("the process that opened it ended: {ended:?}")))?;
+    let (digest, by_transaction) = match found {
+        Found::Absent => (workload::digest(&None), None),
+        Found::Unopenable(_) if driver == Driver::Naive && told.acknowledged.is_empty() => {
+            return Ok(Class::UnopenableWhileCreating);
+        }
+        Found::Unopenable(error) => {
+            return Err(Lost::Unopenable(format!("cannot be opened: {error}")));
+        }
+        Found::Unreadable(error) => {
+            return Err(Lost::Unopenable(format!("cannot be read: {error}")));
+        }
+        Found::Rows { disagreements, .. } if !disagreements.is_empty() => {
+            return Err(Lost::Sense(disagreements.join("; ")));
+        }
+        Found::Rows { digest, by_transaction, .. } => (*digest, by_transaction.as_ref()),
+    };
+    let unknown = &told.unknown;
+    if UNKNOWN_MAX < unknown.len() {
+        return Err(Lost::Sense(format!(
+            "the outcomes of {} transactions are unknown",
+            unknown.len()
+        )));
+    }
+    for kept in 0..1_u32 << unknown.len() {
+        let stored = |number| {
+            let at = unknown.iter().position(|unknown| *unknown == number);
+            at.map_or_else(|| told.acknowledged.contains(&number), |at| kept & 1 << at != 0)
+        };
+        if workload::digest(&workload::expected(steps, &stored)) == digest {
+            return Ok(match (unknown.is_empty(), kept) {
+                (true, _) => Class::Exact,
+                (false, 0) => Class::InFlightGone,
+                (false, _) => Class::InFlightKept,
+            });
+        }
+    }
+    Err(Lost::Rows(format!(
+        "acknowledged {:?}, unknown {unknown:?}; found rows by transaction {by_transaction:?}",
+        told.acknowledged
+    )))
+}
