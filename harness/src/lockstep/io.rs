@@ -15,9 +15,11 @@
 //! * Linux on 64 bits. The binary has to name [`export_io_symbols!`](crate::export_io_symbols); in a program that does
 //!   not (the tests of this library among them) arming sees nothing. [`arm`] finds out and refuses.
 //! * Seen are `open`, `close`, `write`, `pwrite`, `fsync`, `fdatasync`, `fcntl` with a lock, `rename`, `unlink`, `remove` and
-//!   `ftruncate`, by DuckDB and by Rust's standard library. Not seen are reads, memory that is mapped, `mkdir` and `rmdir`,
-//!   and what `rustix` does, which makes its system calls itself: the locks and the page of the manager's gate, and the
+//!   `ftruncate`, by DuckDB, by Rust's standard library and by whoever uses `libc`. Not seen are reads, memory that is mapped
+//!   (the page of the manager's gate), `mkdir` and `rmdir`, and what `rustix` does, which makes its system calls itself: the
 //!   rename at the end of `Manager::create`.
+//! * A thread that waits for its judge may have locks of the engine. Threads of its process that need them wait in earnest, so
+//!   who is to overlap inside a call has to be a process.
 //!
 //! # Invariants
 //!
@@ -152,7 +154,7 @@ pub fn arm(folder: &Path, judge: Arc<dyn Judge>) -> io::Result<Guard> {
     // Any call will do to see whether calls arrive: this one is Rust's own and comes by the same symbols.
     drop(fs::File::open("/dev/null")?);
     if !guard.armed.arrived.get() {
-        let text = "this program does not define the I/O symbols: name `export_io_symbols!` in its main.rs";
+        let text = "this program does not define the I/O functions; expand `harness::export_io_symbols` in its main.rs";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     }
     guard.armed.asking.set(false);

@@ -6,7 +6,9 @@
 
 mod bad_input;
 mod canaries;
+mod crash_map;
 mod demo;
+mod io;
 mod kills;
 mod lockstep;
 mod panel;

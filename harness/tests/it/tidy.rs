@@ -272,6 +272,19 @@ fn checks_name_the_history_and_nothing_else() {
     );
 }
 
+/// A library that defined `open` or `write` would take them away from every program that it is linked to.
+#[test]
+fn only_the_binary_of_the_harness_defines_functions_of_the_c_library() {
+    let instead = "expand `export_io_symbols` in the main.rs of a binary";
+    let names = ["no_mangle", "export_name"];
+    only(&[], "manager/src", &names, instead);
+    only(&[], "reports/src", &names, instead);
+    only(&["harness/src/lockstep/io/symbols.rs"], "harness/src", &names, instead);
+    // The second is where the macro is, which names itself.
+    let expanding = ["harness/src/lockstep/io/symbols.rs", "harness/src/main.rs"];
+    only(&expanding, "harness/src", &["export_io_symbols!"], instead);
+}
+
 #[test]
 fn libraries_print_nothing() {
     for folder in ["manager/src", "reports/src"] {

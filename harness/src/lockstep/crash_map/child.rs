@@ -28,12 +28,6 @@ pub(super) struct Heard {
     pub(super) ended: Ended,
 }
 
-impl Heard {
-    pub(super) fn all_done(&self) -> bool {
-        self.steps.iter().all(|(_, _, said)| *said == Some(Said::Done))
-    }
-}
-
 /// What is left in a folder, or how the process ended that looked.
 pub(super) type Look = Result<Found, Ended>;
 

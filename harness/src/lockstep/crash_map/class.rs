@@ -80,12 +80,8 @@ impl Serialize for Class {
 
 /// The class of a run.
 pub(super) fn of(mode: Mode, driver: Driver, steps: &[Step], heard: &Heard, look: &Look) -> Class {
-    let as_meant = match heard.ended {
-        Ended::Exited(0) => true,
-        Ended::Killed(libc::SIGKILL) => mode.kills(),
-        _ => false,
-    };
-    if !as_meant {
+    let meant = if mode.kills() { Ended::Killed(libc::SIGKILL) } else { Ended::Exited(0) };
+    if heard.ended != meant {
         return Class::Unexplained(format!("the process ended otherwise: {:?}", heard.ended));
     }
     let told = Told::of(heard);
@@ -150,7 +146,7 @@ fn left(driver: Driver, steps: &[Step], told: &Told, look: &Look) -> Result<Clas
         .map_err(|ended| Lost::Sense(format!("the process that opened it ended: {ended:?}")))?;
     let (digest, by_transaction) = match found {
         Found::Absent => (workload::digest(&None), None),
-        Found::Unopenable(_) if driver == Driver::Naive && told.acknowledged.is_empty() => {
+        Found::Unopenable(_) if driver != Driver::Managed && told.acknowledged.is_empty() => {
             return Ok(Class::UnopenableWhileCreating);
         }
         Found::Unopenable(error) => {
@@ -188,4 +184,119 @@ fn left(driver: Driver, steps: &[Step], told: &Told, look: &Look) -> Result<Clas
         "acknowledged {:?}, unknown {unknown:?}; found rows by transaction {by_transaction:?}",
         told.acknowledged
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::lockstep::crash_map::workload::{Workload, digest, expected};
+
+    /// A process that was killed in its second transaction, or went on to its end.
+    fn heard(second: Option<Said>, ended: Ended) -> Heard {
+        let transaction = |number, said| (format!("transaction {number}"), Some(number), said);
+        let steps = vec![
+            ("open".to_owned(), None, Some(Said::Done)),
+            transaction(1, Some(Said::Done)),
+            transaction(2, second),
+        ];
+        Heard { steps, calls: Vec::new(), ended }
+    }
+
+    /// What is found if these transactions are stored.
+    fn stored(numbers: &[i64]) -> Found {
+        let digest =
+            digest(&expected(&Workload::Short.steps(), &|number| numbers.contains(&number)));
+        let by_transaction = Some(BTreeMap::new());
+        Found::Rows { digest, by_transaction, disagreements: Vec::new() }
+    }
+
+    fn class(mode: Mode, heard: &Heard, found: &Found) -> Class {
+        of(mode, Driver::Naive, &Workload::Short.steps(), heard, &Ok(found.clone()))
+    }
+
+    const KILLED: Ended = Ended::Killed(libc::SIGKILL);
+    const DONE: Ended = Ended::Exited(0);
+
+    #[test]
+    fn what_was_in_flight_may_be_there_or_not_and_what_was_refused_may_not() {
+        let in_flight = heard(None, KILLED);
+        assert_eq!(class(Mode::Kill, &in_flight, &stored(&[1])), Class::InFlightGone);
+        assert_eq!(class(Mode::Kill, &in_flight, &stored(&[1, 2])), Class::InFlightKept);
+        let unknown = heard(Some(Said::Unknown("Fatal".into())), DONE);
+        assert_eq!(class(Mode::Eio, &unknown, &stored(&[1])), Class::UnknownGone);
+        assert_eq!(class(Mode::Eio, &unknown, &stored(&[1, 2])), Class::UnknownKept);
+        let refused = heard(Some(Said::Failed("DiskFull".into())), DONE);
+        assert_eq!(class(Mode::Enospc, &refused, &stored(&[1])), Class::Refused);
+        let phantom = class(Mode::Enospc, &refused, &stored(&[1, 2]));
+        assert_eq!(phantom.name(), "unexplained", "{phantom}");
+        let told = heard(Some(Said::Done), DONE);
+        assert_eq!(class(Mode::Eio, &told, &stored(&[1, 2])), Class::Unnoticed);
+        assert_eq!(
+            class(Mode::Kill, &heard(Some(Said::Done), KILLED), &stored(&[1, 2])),
+            Class::Exact
+        );
+    }
+
+    #[test]
+    fn a_lost_acknowledgement_is_unexplained_but_where_a_model_loses_it() {
+        let acknowledged = heard(Some(Said::Done), KILLED);
+        for found in [stored(&[1]), stored(&[]), Found::Absent] {
+            let lost = class(Mode::Kill, &acknowledged, &found);
+            assert_eq!(lost.name(), "unexplained", "{found:?}");
+            assert_eq!(class(Mode::Ordered, &acknowledged, &found), lost);
+            assert_eq!(class(Mode::Strict, &acknowledged, &found), Class::ModelLost);
+        }
+    }
+
+    #[test]
+    fn half_a_transaction_or_an_index_that_disagrees_is_unexplained_under_every_model() {
+        let in_flight = heard(None, KILLED);
+        let half = Found::Rows {
+            digest: digest(&Some(BTreeMap::from([(1, 2)]))),
+            by_transaction: Some(BTreeMap::from([(2, 1)])),
+            disagreements: Vec::new(),
+        };
+        assert!(class(Mode::Kill, &in_flight, &half).to_string().contains("Some({2: 1})"));
+        let Found::Rows { digest, by_transaction, .. } = stored(&[1, 2]) else { unreachable!() };
+        let disagreements = vec!["key 3: the index says None, the scan Some(2)".to_owned()];
+        let stale = Found::Rows { digest, by_transaction, disagreements };
+        for mode in [Mode::Kill, Mode::Ordered, Mode::Strict] {
+            assert!(class(mode, &in_flight, &stale).to_string().contains("key 3"), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_explained_only_while_plain_duckdb_creates_it() {
+        let found = Found::Unopenable("NotADatabase".into());
+        let mut creating = heard(None, KILLED);
+        creating.steps.truncate(1);
+        assert_eq!(class(Mode::Kill, &creating, &found), Class::UnopenableWhileCreating);
+        let managed = of(
+            Mode::Kill,
+            Driver::Managed,
+            &Workload::Short.steps(),
+            &creating,
+            &Ok(found.clone()),
+        );
+        assert_eq!(managed.name(), "unexplained");
+        let later = heard(None, KILLED);
+        assert_eq!(class(Mode::Kill, &later, &found).name(), "unexplained");
+        assert_eq!(class(Mode::Strict, &later, &found), Class::ModelUnopenable);
+    }
+
+    #[test]
+    fn a_process_that_ends_otherwise_than_it_was_made_to_is_unexplained() {
+        let exact = stored(&[1, 2]);
+        let crashed = Ended::Killed(libc::SIGSEGV);
+        for (mode, ended) in [(Mode::Kill, DONE), (Mode::Eio, KILLED), (Mode::Eio, crashed)] {
+            let class = class(mode, &heard(Some(Said::Done), ended), &exact);
+            assert_eq!(class.name(), "unexplained", "{mode:?} {ended:?}");
+        }
+        let acknowledged = heard(Some(Said::Done), KILLED);
+        let steps = Workload::Short.steps();
+        let class = of(Mode::Strict, Driver::Naive, &steps, &acknowledged, &Err(crashed));
+        assert_eq!(class.name(), "unexplained", "nor may whoever opens it");
+    }
 }

@@ -51,6 +51,8 @@ pub enum Found {
 pub(super) enum Session {
     Naive(Connection),
     Managed(Manager, PathBuf),
+    /// Has told of the last transaction, and not committed it.
+    Eager(Connection),
 }
 
 fn config() -> duckdb::Result<Config> {
@@ -91,17 +93,17 @@ impl Session {
     /// Opens the database, which plain DuckDB creates by that.
     pub(super) fn open(driver: Driver, folder: &Path) -> (Option<Self>, Said) {
         let path = folder.join(FILE);
-        match driver {
-            Driver::Naive => {
-                match config().and_then(|config| Connection::open_with_flags(&path, config)) {
-                    Ok(connection) => (Some(Self::Naive(connection)), Said::Done),
-                    Err(error) => (None, Said::Failed(format!("{:?}", class_of(&error)))),
-                }
-            }
+        let session = match driver {
+            Driver::Naive => open(&path).map(Self::Naive),
+            Driver::Eager => open(&path).map(Self::Eager),
             Driver::Managed => match manager() {
-                Ok(manager) => (Some(Self::Managed(manager, path)), Said::Done),
-                Err(error) => (None, said::<()>(Err(error))),
+                Ok(manager) => Ok(Self::Managed(manager, path)),
+                Err(error) => return (None, said::<()>(Err(error))),
             },
+        };
+        match session {
+            Ok(session) => (Some(session), Said::Done),
+            Err(error) => (None, failed(&error)),
         }
     }
 
@@ -109,11 +111,20 @@ impl Session {
         let statements: Vec<String> = ops.iter().map(|op| op.sql(number)).collect();
         match self {
             Self::Naive(connection) => naive_transaction(connection, &statements),
+            Self::Eager(connection) => {
+                let _ = connection.execute_batch("COMMIT"); // of the last one, if there is one
+                batch(connection, &format!("BEGIN TRANSACTION; {}", statements.join("; ")))
+            }
             // The way in which the manager makes a database: wholly or not at all.
             Self::Managed(manager, path) if ops == [Op::CreateTable] => {
-                said(manager.create(&*path, |connection| -> Result<(), Error> {
+                let created = manager.create(&*path, |connection| -> Result<(), Error> {
                     Ok(statements.iter().try_for_each(|sql| connection.execute_batch(sql))?)
-                }))
+                });
+                match created {
+                    // It may have failed after the database had got its name.
+                    Err(Error::Io { .. }) => Said::Unknown("Io".to_owned()),
+                    created => said(created),
+                }
             }
             Self::Managed(manager, path) => said(manager.write(&*path).and_then(|lease| {
                 lease.transaction(|tx| -> Result<(), Error> {
@@ -124,13 +135,12 @@ impl Session {
     }
 
     pub(super) fn checkpoint(&mut self) -> Said {
+        const CHECKPOINT: &str = "CHECKPOINT";
         match self {
-            Self::Naive(connection) => match connection.execute_batch("CHECKPOINT") {
-                Ok(()) => Said::Done,
-                Err(error) => Said::Failed(format!("{:?}", class_of(&error))),
-            },
+            Self::Naive(connection) => batch(connection, CHECKPOINT),
+            Self::Eager(connection) => batch(connection, &format!("COMMIT; {CHECKPOINT}")),
             Self::Managed(manager, path) => {
-                said(manager.write(&*path).and_then(|lease| Ok(lease.execute_batch("CHECKPOINT")?)))
+                said(manager.write(&*path).and_then(|lease| Ok(lease.execute_batch(CHECKPOINT)?)))
             }
         }
     }
@@ -139,8 +149,12 @@ impl Session {
         match self {
             Self::Naive(connection) => match connection.close() {
                 Ok(()) => Said::Done,
-                Err((_, error)) => Said::Failed(format!("{:?}", class_of(&error))),
+                Err((_, error)) => failed(&error),
             },
+            Self::Eager(connection) => {
+                let _ = connection.execute_batch("COMMIT"); // as in `transaction`
+                Said::Done
+            }
             Self::Managed(manager, _) => {
                 if manager.close_all_connections(Drain::default()).is_complete() {
                     Said::Done
@@ -152,19 +166,29 @@ impl Session {
     }
 }
 
+fn open(path: &Path) -> duckdb::Result<Connection> {
+    config().and_then(|config| Connection::open_with_flags(path, config))
+}
+
+/// A failure that stored nothing.
+fn failed(error: &duckdb::Error) -> Said {
+    Said::Failed(format!("{:?}", class_of(error)))
+}
+
+fn batch(connection: &Connection, sql: &str) -> Said {
+    connection.execute_batch(sql).map_or_else(|error| failed(&error), |()| Said::Done)
+}
+
 /// A careful caller of plain DuckDB: rolls back what failed, and does not call a commit that was cut off a failure.
 fn naive_transaction(connection: &Connection, statements: &[String]) -> Said {
-    let begun = connection.execute_batch("BEGIN TRANSACTION");
-    let done =
-        begun.and_then(|()| statements.iter().try_for_each(|sql| connection.execute_batch(sql)));
-    if let Err(error) = done {
+    let begun = batch(connection, &format!("BEGIN TRANSACTION; {}", statements.join("; ")));
+    if begun != Said::Done {
         let _ = connection.execute_batch("ROLLBACK"); // there may be nothing to roll back
-        return Said::Failed(format!("{:?}", class_of(&error)));
+        return begun;
     }
     match connection.execute_batch("COMMIT") {
-        Ok(()) => Said::Done,
         Err(error) if class_of(&error) == ErrorClass::Fatal => Said::Unknown("Fatal".to_owned()),
-        Err(error) => Said::Failed(format!("{:?}", class_of(&error))),
+        ended => ended.map_or_else(|error| failed(&error), |()| Said::Done),
     }
 }
 
@@ -175,12 +199,10 @@ pub(super) fn look(driver: Driver, steps: &[Step], folder: &Path) -> Found {
         return Found::Absent;
     }
     match driver {
-        Driver::Naive => {
-            match config().and_then(|config| Connection::open_with_flags(&path, config)) {
-                Ok(connection) => read(&connection, steps),
-                Err(error) => Found::Unopenable(format!("{:?}", class_of(&error))),
-            }
-        }
+        Driver::Naive | Driver::Eager => match open(&path) {
+            Ok(connection) => read(&connection, steps),
+            Err(error) => Found::Unopenable(format!("{:?}", class_of(&error))),
+        },
         Driver::Managed => {
             let manager = match manager() {
                 Ok(manager) => manager,

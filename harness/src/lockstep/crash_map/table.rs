@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{CrashMap, Mode};
+use super::class::Class;
+use super::{CrashMap, Mode, Point};
 
 /// The whole map. Equal maps give equal texts: how long it took is not in it.
 pub fn text(map: &CrashMap) -> String {
@@ -14,25 +15,34 @@ pub fn text(map: &CrashMap) -> String {
 }
 
 fn grid(map: &CrashMap, text: &mut String) -> std::fmt::Result {
-    write!(text, "{:>4}  {:16} {:44}", "", "step", "call")?;
-    Mode::ALL.iter().try_for_each(|mode| write!(text, " {:16}", mode.name()))?;
-    writeln!(text)?;
-    for (number, point) in map.points.iter().enumerate() {
-        write!(text, "{:>4}  {:16} {:44}", number + 1, point.step, point.call)?;
-        for mode in Mode::ALL {
-            let name = point.classes.get(&mode).map_or("-", super::class::Class::name);
-            write!(text, " {name:16}")?;
+    let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or_default();
+    let step = longest(&mut map.points.iter().map(|point| point.step.len()));
+    let call = longest(&mut map.points.iter().map(|point| point.call.len()));
+    let name = |class: &Class| class.name();
+    let columns = Mode::ALL.map(|mode| {
+        let classes = map.pairs().filter(|(_, _, other, _)| *other == mode);
+        let width = longest(&mut classes.map(|(_, _, _, class)| name(class).len()));
+        (mode, width.max(mode.name().len()))
+    });
+    let mut line = format!("{:>4}  {:step$}  {:call$}", "", "step", "call");
+    for (mode, width) in columns {
+        write!(line, "  {:width$}", mode.name())?;
+    }
+    writeln!(text, "{}", line.trim_end())?;
+    for (number, point) in (1..).zip(&map.points) {
+        let mut line = format!("{number:>4}  {:step$}  {:call$}", point.step, point.call);
+        for (mode, width) in columns {
+            write!(line, "  {:width$}", point.classes.get(&mode).map_or("-", name))?;
         }
-        text.truncate(text.trim_end().len());
-        writeln!(text)?;
+        writeln!(text, "{}", line.trim_end())?;
     }
     writeln!(text)
 }
 
 fn counts(map: &CrashMap, text: &mut String) -> std::fmt::Result {
     let mut counts: BTreeMap<&str, BTreeMap<Mode, usize>> = BTreeMap::new();
-    for (mode, class) in map.points.iter().flat_map(|point| &point.classes) {
-        *counts.entry(class.name()).or_default().entry(*mode).or_default() += 1;
+    for (_, _, mode, class) in map.pairs() {
+        *counts.entry(class.name()).or_default().entry(mode).or_default() += 1;
     }
     write!(text, "{:28}", "")?;
     Mode::ALL.iter().try_for_each(|mode| write!(text, "{:>9}", mode.name()))?;
@@ -44,14 +54,15 @@ fn counts(map: &CrashMap, text: &mut String) -> std::fmt::Result {
         }
         writeln!(text)?;
     }
-    for (number, mode, reason) in map.unexplained() {
-        let call = &map.points[number].call;
-        writeln!(text, "UNEXPLAINED {} at {} ({call}): {reason}", mode.name(), number + 1)?;
+    for (number, Point { call, .. }, mode, class) in map.pairs() {
+        if let Class::Unexplained(reason) = class {
+            writeln!(text, "UNEXPLAINED {} at {number} ({call}): {reason}", mode.name())?;
+        }
     }
     writeln!(
         text,
         "covered: {} of {} pairs of a call and a mode, at {} calls",
-        map.covered(),
+        map.covered,
         map.total,
         map.points.len()
     )
