@@ -233,7 +233,7 @@ fn rows(connection: &Connection, steps: &[Step]) -> duckdb::Result<Found> {
         let digest = workload::digest(&None);
         return Ok(Found::Rows { digest, by_transaction: None, disagreements: Vec::new() });
     }
-    let (mut text, mut scanned) = (String::new(), BTreeMap::new());
+    let (mut text, mut scanned) = (workload::HEAD.to_owned(), BTreeMap::new());
     let mut by_transaction = BTreeMap::new();
     let mut statement = connection.prepare("SELECT id, transaction, note FROM t ORDER BY ALL")?;
     let mut rows = statement.query([])?;

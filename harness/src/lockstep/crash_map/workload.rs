@@ -151,15 +151,19 @@ pub fn telling_keys(steps: &[Step]) -> Vec<i64> {
     keys
 }
 
+/// What the text of a table begins with: one without rows is something, too.
+pub const HEAD: &str = "table t\n";
+
 /// The row of a key as text.
 pub fn line(key: i64, transaction: i64, note: &str) -> String {
     format!("{key} {transaction} {note}\n")
 }
 
-/// The digest of a table's rows, in order of their keys.
+/// The digest of a table's rows, in order of their keys, or of there being no table.
 pub fn digest(table: &Table) -> u64 {
-    let mut text = String::new();
-    for (key, transaction) in table.iter().flatten() {
+    let Some(rows) = table else { return fnv1a(b"") };
+    let mut text = HEAD.to_owned();
+    for (key, transaction) in rows {
         let letter = char::from(b'a' + (key % 26) as u8);
         let note: String = std::iter::repeat_n(letter, 50).collect();
         let _ = write!(text, "{}", line(*key, *transaction, &note)); // a String takes everything
@@ -180,6 +184,7 @@ mod tests {
             [(2, 5), (3, 5), (4, 5), (5, 3), (6, 7), (7, 7), (9, 3), (10, 7), (11, 7)]
         );
         assert_eq!(expected(&steps, &|number| number != 1), None);
+        assert_ne!(digest(&Some(BTreeMap::new())), digest(&None));
     }
 
     #[test]
