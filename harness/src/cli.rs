@@ -152,9 +152,7 @@ pub fn main() -> ExitCode {
             data!("{:#}", reports::schema());
             ExitCode::Passed
         }
-        Some(Verb::Actor) => {
-            ended(crate::lockstep::actor::serve(&crate::lockstep::driver))
-        }
+        Some(Verb::Actor) => ended(crate::lockstep::actor::serve(&crate::lockstep::driver)),
         Some(Verb::Worker) => {
             log(0);
             ended(worker::main())

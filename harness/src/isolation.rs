@@ -61,9 +61,9 @@ pub struct Transaction {
     pub ending: Ending,
     /// In its own order, those that succeeded.
     pub operations: Vec<Operation>,
-    /// A moment at or before which it took its snapshot, if known.
+    /// A moment before which it had not taken its snapshot, if known.
     pub began: Option<u64>,
-    /// The moment of its commit, if known, on the clock of [`began`](Self::began).
+    /// A moment by which it was committed, if known, on the clock of [`began`](Self::began).
     pub ended: Option<u64>,
 }
 

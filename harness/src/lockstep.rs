@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`driver`] | the page that a user implements to put own DuckDB code under the scheduler | |
 //! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
+//! | [`vocabulary`] | operations that checks understand too → SQL | yes |
 //! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
 //! | [`schedule`], `stage` | a script, a driver, a strategy → one schedule, carried out and logged | |
 //! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
@@ -37,6 +38,7 @@ pub mod replay;
 pub mod report;
 pub mod schedule;
 pub mod strategy;
+pub mod vocabulary;
 
 pub mod session;
 

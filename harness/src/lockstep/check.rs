@@ -5,6 +5,10 @@
 //! A finding is a pure function of the script and the log. As in [`crate::check`], nobody is accused of what did not
 //! surely happen, and what a log cannot tell is [`Verdict::Unknown`](crate::check::Verdict::Unknown).
 
+#[cfg(test)]
+mod fixture;
+mod isolation;
+mod lists;
 mod no_deadlock;
 mod no_false_commit;
 mod no_lost_update;
@@ -30,13 +34,14 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 5] {
+pub fn all() -> [&'static dyn Check; 6] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,
         &no_false_commit::NoFalseCommit,
         &one_snapshot::OneSnapshot,
         &readable::Readable,
+        &isolation::Isolation,
     ]
 }
 

@@ -4,7 +4,8 @@
 //! * A [`World`] makes each [`Actor`], on a thread of its own.
 //! * An [`Actor`] carries out one operation of the script at a time.
 //!
-//! The built-in drivers read some operations as [`Command`]s and take anything else for SQL. A driver of one's own may give
+//! Words of a [`vocabulary`](super::vocabulary) come to a driver as the SQL that the scenario gives them. The built-in
+//! drivers read some other operations as [`Command`]s and take anything else for SQL. A driver of one's own may give
 //! the texts any meaning; the checks that look at transactions and phases understand those commands.
 //!
 //! # Contract
@@ -23,6 +24,7 @@ use manager::Phase;
 use reports::Hex64;
 use serde::{Deserialize, Serialize};
 
+use super::vocabulary::Word;
 use crate::scenario::script::Script;
 use crate::seed::fnv1a;
 
@@ -226,7 +228,8 @@ impl<'a> Command<'a> {
 /// Whether an operation is a query by its first word: it changes nothing, and gives the same before and after another one.
 pub fn is_query(op: &str) -> bool {
     let first = op.split_whitespace().next().unwrap_or_default();
-    first.eq_ignore_ascii_case("select") || first.eq_ignore_ascii_case("from")
+    let is_sql = first.eq_ignore_ascii_case("select") || first.eq_ignore_ascii_case("from");
+    is_sql || matches!(Word::of(op), Some(Word::Read(_)))
 }
 
 /// Why a driver could not do its part. This is no finding about what is tested.

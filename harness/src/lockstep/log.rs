@@ -8,6 +8,7 @@
 //! * It holds no time, process number or path: the same seed and build give the same bytes.
 //! * A log that was cut off is read up to its last whole line. One of another format version is refused.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -151,6 +152,9 @@ pub struct End {
     pub files: Option<Hex64>,
     /// The scenario's counter before the first step and at the end, if it has one.
     pub counter: Option<[i64; 2]>,
+    /// What the scenario asks at the end, and the answers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub answers: BTreeMap<String, String>,
 }
 
 /// Why a schedule ended.

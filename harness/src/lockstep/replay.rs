@@ -186,9 +186,10 @@ impl Chooser for Follow<'_> {
         same(steps, Differs::Time, &recorded.at_ns, &found.at_ns)?;
         let held = |end: &End| {
             format!(
-                "{:?}, counter {:?}, unreadable {:?}",
+                "{:?}, counter {:?}, answers {:?}, unreadable {:?}",
                 end.contents.map(|digest| digest.to_string()),
                 end.counter,
+                end.answers,
                 end.unreadable
             )
         };

@@ -168,6 +168,10 @@ fn look(
         Ok((contents, world)) => {
             end.contents = Some(Hex64(fnv1a(contents.as_bytes())));
             end.counter = before.zip(counter(job, &*world)?).map(|(before, after)| [before, after]);
+            for question in job.script.watched.questions() {
+                let answer = world.query(&question).map_err(|source| job.blame(source))?;
+                end.answers.insert(question, answer);
+            }
         }
         Err(source @ DriverError::Scenario(_)) => return Err(job.blame(source)),
         Err(DriverError::Failed(text)) => {

@@ -15,6 +15,7 @@ use super::log::{Came, Decision, Edge, Ended};
 use super::points;
 use super::process::{Lost, Process, in_words};
 use super::schedule::{Job, STEP_NS, ScheduleError};
+use super::vocabulary::Vocabulary;
 use super::wire::Make;
 use crate::scenario::script::{Actor, EachActor};
 
@@ -28,6 +29,8 @@ const IDLE_JUMPS_MAX: u32 = 16;
 /// See the module's header.
 pub(super) struct Stage<'a> {
     job: &'a Job<'a>,
+    /// What drivers are told in the place of words that checks understand.
+    vocabulary: Vocabulary,
     crew: Arc<Crew>,
     players: Vec<Player>,
     names: Vec<String>,
@@ -91,6 +94,7 @@ impl<'a> Stage<'a> {
     ) -> Result<Self, ScheduleError> {
         let mut stage = Self {
             job,
+            vocabulary: job.script.watched.vocabulary(),
             crew: Crew::new(job.script.points, job.folder),
             players: Vec::new(),
             names: Vec::new(),
@@ -250,7 +254,8 @@ impl<'a> Stage<'a> {
 
     fn go(&mut self, actor: usize, act: Act) -> Result<Result<Back, LostActor>, ScheduleError> {
         let op = self.op(actor).to_owned();
-        let go = Go { op: op.clone(), act, now_ns: self.now_ns };
+        let said = self.vocabulary.sql(&op).into_owned();
+        let go = Go { op: said, act, now_ns: self.now_ns };
         let patience = self.job.watchdog;
         let name = self.names[actor].clone();
         let player = &mut self.players[actor];

@@ -4,6 +4,8 @@
 //!
 //! A pure function of the file's text and path.
 
+mod watched;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -16,6 +18,8 @@ use crate::check::Verdict;
 use crate::lockstep::act::Act;
 use crate::lockstep::check;
 use crate::seed::fnv1a;
+
+pub use watched::{Lists, Watched};
 
 /// The drivers that run scripts.
 pub const DRIVERS: [&str; 4] = ["naive", "retrying", "separate", "managed"];
@@ -43,6 +47,8 @@ pub struct Script {
     pub actors: Vec<Actor>,
     /// What every committed transaction adds to.
     pub counter: Option<Counter>,
+    /// What else checks look at.
+    pub watched: Watched,
     /// Verdicts by driver and id of the check, where they are stated.
     pub expect: BTreeMap<String, BTreeMap<String, Verdict>>,
     /// Its whole text, which logs keep.
@@ -138,7 +144,7 @@ impl Script {
     /// A [`ScenarioError`] that names the place in the text.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ScenarioError> {
         let document = Document::parse(file, bytes)?;
-        let root = document.root(&[
+        let known = [
             "format",
             "id",
             "title",
@@ -152,7 +158,8 @@ impl Script {
             "actors",
             "counter",
             "expect",
-        ])?;
+        ];
+        let root = document.root(&[&known[..], &watched::KEYS].concat())?;
         super::format(&root.item("format"))?;
         root.item("mode").choice(&[("lockstep", ())])?;
         let suites = super::SUITES.map(|suite| (suite, suite));
@@ -163,6 +170,7 @@ impl Script {
         .unwrap_or_default();
         let points =
             optional(&root, "points", |item| points(item, each_actor))?.unwrap_or_default();
+        let actors = actors(&root.item("actors"))?;
         Ok(Self {
             id: root.item("id").text("lower-case letters, digits and hyphens", is_id)?,
             title: root
@@ -178,8 +186,9 @@ impl Script {
             points,
             faults: optional(&root, "faults", |item| faults(item, each_actor, points))?,
             setup: setup(&root.item("database"))?,
-            actors: actors(&root.item("actors"))?,
             counter: optional(&root, "counter", counter)?,
+            watched: watched::read(&root, &actors)?,
+            actors,
             expect: optional(&root, "expect", expect)?.unwrap_or_default(),
             text: String::from_utf8_lossy(bytes).into_owned(),
             digest: fnv1a(bytes),

@@ -245,9 +245,12 @@ fn every_check_catches_its_canary_in_real_schedules() {
 #[test]
 fn duckdb_loses_an_update_and_lies_about_a_commit_and_the_manager_does_neither() {
     let bench = Bench::new();
-    for (file, check) in
-        [("lost-update.toml", "no_lost_update"), ("false-commit.toml", "no_false_commit")]
-    {
+    for (file, check) in [
+        ("lost-update.toml", "no_lost_update"),
+        ("false-commit.toml", "no_false_commit"),
+        ("list-rewritten.toml", "isolation"),
+        ("write-skew.toml", "isolation"),
+    ] {
         let script = shipped(file);
         let all = Kind::Dfs { preemptions: 2 };
         let naive = bench.explore(&script, &Naive, all, u64::MAX);

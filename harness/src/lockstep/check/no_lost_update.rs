@@ -4,9 +4,9 @@
 //! if nobody can tell of its commit, or if the commit succeeded after a statement had failed (which is
 //! [another check's](super::no_false_commit)).
 
-use super::{Check, transaction};
+use super::Check;
+use super::transaction::{self, Fate};
 use crate::check::{Evidence, Finding};
-use crate::lockstep::driver::Class;
 use crate::lockstep::log::Log;
 use crate::scenario::script::Script;
 
@@ -26,23 +26,13 @@ impl Check for NoLostUpdate {
         let adds = i64::from(counter.each_commit_adds);
         let (mut sure, mut open, mut who) = (0, 0, Vec::new());
         for transaction in transaction::of(log).iter().filter(|transaction| transaction.writes) {
-            match (transaction.commit_class(), transaction.failed()) {
-                (Some(Class::Ok), None) => {
+            match transaction.fate() {
+                Fate::Kept => {
                     sure += adds;
                     who.push(transaction.actor);
                 }
-                // A commit that failed for a reason that is none of the engine's own, a full disk for one, may be stored.
-                (
-                    Some(
-                        Class::Ok
-                        | Class::Unknown
-                        | Class::Panicked
-                        | Class::Killed
-                        | Class::Failed,
-                    ),
-                    _,
-                ) => open += adds,
-                _ => {}
+                Fate::Unknown => open += adds,
+                Fate::Undone => {}
             }
         }
         let mut evidence = Evidence::default();
