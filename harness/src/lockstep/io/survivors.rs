@@ -31,8 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::{Call, Change, Judge, Verdict};
 
 /// What is assumed to survive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Model {
     /// The kernel, with all that it was given.
     ProcessKill,
