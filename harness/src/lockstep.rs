@@ -13,6 +13,8 @@
 //! | [`replay`] | a log → the same schedule again, or the first thing that differed | |
 //! | [`check`] | a log → findings | yes |
 //! | [`explore`] | many schedules → coverage, verdicts, kept failures | |
+//! | [`io`] | the engine's I/O calls, each put to a judge before it is made; what a loss of power leaves | |
+//! | [`crash_map`] | a workload → every I/O call × every fault → what is left | |
 //! | [`report`] | what was explored or replayed → the parts of `report.json` | yes |
 //!
 //! # Scope of determinism

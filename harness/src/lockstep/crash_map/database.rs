@@ -195,16 +195,19 @@ fn naive_transaction(connection: &Connection, statements: &[String]) -> Said {
 /// Opens what is left, as the next process would, and reads it by scan and by index. That mends it, which has to hold: it is
 /// opened once more.
 pub(super) fn look(driver: Driver, steps: &[Step], folder: &Path) -> Found {
-    let mut found = look_once(driver, steps, folder);
-    if !matches!(found, Found::Rows { .. }) {
-        return found;
-    }
-    let again = look_once(driver, steps, folder);
-    let differs = again != found;
-    if let Found::Rows { disagreements, .. } = &mut found
-        && differs
-    {
-        disagreements.push(format!("opened once more, it is {again:?}"));
+    twice(|| look_once(driver, steps, folder))
+}
+
+fn twice(look: impl Fn() -> Found) -> Found {
+    let mut found = look();
+    if matches!(found, Found::Rows { .. }) {
+        let again = look();
+        let differs = again != found;
+        if let Found::Rows { disagreements, .. } = &mut found
+            && differs
+        {
+            disagreements.push(format!("opened once more, it is {again:?}"));
+        }
     }
     found
 }
@@ -289,4 +292,51 @@ fn disagreements(
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::lockstep::crash_map::workload::Workload;
+
+    #[test]
+    fn an_index_that_says_otherwise_than_the_scan_is_told_of() {
+        let steps = Workload::Short.steps();
+        let connection = Connection::open_in_memory().unwrap();
+        for step in &steps {
+            let Step::Transaction(number, ops) = step else { continue };
+            for op in ops {
+                connection.execute_batch(&op.sql(*number)).unwrap();
+            }
+        }
+        let scanned = BTreeMap::from([(1, 2), (2, 2), (3, 2)]);
+        assert_eq!(disagreements(&connection, &steps, &scanned).unwrap(), [""; 0]);
+        let stale = BTreeMap::from([(1, 2), (2, 9), (4, 2)]);
+        assert_eq!(
+            disagreements(&connection, &steps, &stale).unwrap(),
+            [
+                "key 2: the index says Some(2), the scan Some(9)",
+                "key 3: the index says Some(2), the scan None"
+            ]
+        );
+        let fewer = BTreeMap::from([(1, 2), (2, 2)]);
+        let told = disagreements(&connection, &steps, &fewer).unwrap();
+        assert_eq!(told[0], "count says 3, the scan finds 2");
+    }
+
+    #[test]
+    fn a_database_that_does_not_stay_as_it_was_found_contradicts_itself() {
+        let rows = |digest| Found::Rows { digest, by_transaction: None, disagreements: Vec::new() };
+        assert_eq!(twice(|| rows(1)), rows(1));
+        let count = Cell::new(0);
+        let found = twice(|| {
+            count.set(count.get() + 1);
+            rows(count.get())
+        });
+        let Found::Rows { digest: 1, disagreements, .. } = found else { panic!("{found:?}") };
+        assert!(disagreements[0].starts_with("opened once more, it is Rows"), "{disagreements:?}");
+        assert_eq!(twice(|| Found::Absent), Found::Absent);
+    }
 }
