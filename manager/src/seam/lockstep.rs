@@ -158,8 +158,15 @@ pub(crate) fn wait_long(place: &str, mut is_over: impl FnMut() -> bool) {
     }
 }
 
-/// Somebody may go on who waits. Also for threads that nobody has: one of those that somebody has may wait for them.
+/// The calling thread has given something back or notified others.
 pub(crate) fn wake() {
+    if let Some(scheduler) = of_this_thread() {
+        scheduler.wake();
+    }
+}
+
+/// The same for what a thread that the scheduler has is known to wait for, whoever the calling thread is.
+pub(super) fn wake_waiting() {
     if let Some(scheduler) = installed() {
         scheduler.wake();
     }

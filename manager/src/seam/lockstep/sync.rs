@@ -30,7 +30,7 @@ impl Waiting {
 
     fn wake(&self) {
         if self.0.load(Ordering::SeqCst) > 0 {
-            lockstep::wake();
+            lockstep::wake_waiting();
         }
     }
 }
