@@ -12,6 +12,7 @@ use reports::ExitCode;
 
 use crate::check::{self, Verdict};
 use crate::history::History;
+use crate::lockstep::actor;
 use crate::run::worker;
 use crate::scenario::Driver;
 use crate::seed::Seed;
@@ -75,7 +76,7 @@ enum Verb {
     #[command(hide = true)]
     Worker,
     /// What `explore` and `replay` start as theirs.
-    #[command(hide = true, name = crate::lockstep::actor::ARGUMENT)]
+    #[command(hide = true, name = actor::ARGUMENT)]
     Actor,
     /// What `crash-map` starts as its child processes.
     #[command(hide = true)]
@@ -152,7 +153,13 @@ pub fn main() -> ExitCode {
             data!("{:#}", reports::schema());
             ExitCode::Passed
         }
-        Some(Verb::Actor) => ended(crate::lockstep::actor::serve(&crate::lockstep::driver)),
+        Some(Verb::Actor) => match actor::serve(&crate::lockstep::driver) {
+            Ok(()) => ExitCode::Passed,
+            Err(error) => {
+                let text = format!("{error}; this is a part of `harness explore`");
+                fail(&text, ExitCode::Usage)
+            }
+        },
         Some(Verb::Worker) => {
             log(0);
             ended(worker::main())

@@ -6,7 +6,7 @@
 //! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
 //! | [`vocabulary`] | operations that checks understand too → SQL | yes |
 //! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
-//! | [`schedule`], `stage` | a script, a driver, a strategy → one schedule, carried out and logged | |
+//! | [`schedule`], `stage`, `player` | a script, a driver, a strategy → one schedule, carried out and logged | |
 //! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
 //! | [`act`] | what is decided about who moves: that it goes on, dies, or that its disk fails | yes |
 //! | [`log`] | the decision log: written before and after each step, read back | |
@@ -47,6 +47,7 @@ pub mod session;
 mod baton;
 mod core;
 mod plain;
+mod player;
 mod points;
 mod sql;
 mod stage;

@@ -20,27 +20,25 @@ pub const ARGUMENT: &str = "actor";
 /// A step may take as long as the scheduler has patience.
 const FOREVER: Duration = Duration::from_hours(24);
 
-/// Carries out orders until there are none to come. `driver` gives drivers by their names. Returns the exit code.
-pub fn serve(driver: &dyn Fn(&str) -> Option<Box<dyn Driver>>) -> u8 {
+/// Carries out orders until there are none to come. `driver` gives drivers by their names.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidData`] for a line that is no order: it is not meant to be started by hand.
+pub fn serve(driver: &dyn Fn(&str) -> Option<Box<dyn Driver>>) -> io::Result<()> {
     let mut stage = Stage { driver, script: None, cast: None };
     for line in io::stdin().lock().lines() {
         let Ok(line) = line else { break };
-        let order = match serde_json::from_str(&line) {
-            Ok(order) => order,
-            Err(error) => {
-                eprintln!("harness {ARGUMENT}: {error}; it is not meant to be started by hand");
-                return 2;
-            }
-        };
+        let order = serde_json::from_str(&line).map_err(io::Error::from)?;
         let reply = stage.obey(order).unwrap_or_else(|error| Reply::Failed { error });
-        let Ok(mut text) = serde_json::to_vec(&reply) else { return 70 };
+        let mut text = serde_json::to_vec(&reply)?;
         text.push(b'\n');
         let mut output = io::stdout().lock();
         if output.write_all(&text).and_then(|()| output.flush()).is_err() {
             break; // whoever gave the order has gone
         }
     }
-    0
+    Ok(())
 }
 
 struct Stage<'a> {

@@ -26,12 +26,15 @@ use super::wire::{Make, Order, Reply};
 /// The longest line that is taken for a reply.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 
+/// Names the program that actors are, if it is another one.
+pub const VARIABLE: &str = "HARNESS_ACTOR";
+
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// Processes that are nobody at the moment.
 static IDLE: Mutex<Vec<Process>> = Mutex::new(Vec::new());
 
-/// Starts actors with that program instead of this one. The first call counts.
+/// Starts actors with that program instead of this one, or the one that [`VARIABLE`] names. The first call counts.
 pub fn use_program(program: PathBuf) {
     let _ = PROGRAM.set(program); // as documented
 }
@@ -86,9 +89,10 @@ impl Process {
     }
 
     fn start() -> io::Result<Self> {
-        let program = match PROGRAM.get() {
-            Some(program) => program.clone(),
-            None => std::env::current_exe()?,
+        let program = match (PROGRAM.get(), std::env::var_os(VARIABLE)) {
+            (Some(program), _) => program.clone(),
+            (None, Some(program)) => program.into(),
+            (None, None) => std::env::current_exe()?,
         };
         let mut child = Command::new(program)
             .arg(ARGUMENT)

@@ -19,7 +19,7 @@ use super::driver::{Driver, DriverError, World};
 use super::log::{End, Ended, Header, Log, Writer};
 use super::stage::Stage;
 use super::strategy::{Chooser, Offer, Stop};
-use crate::scenario::script::{EachActor, Script};
+use crate::scenario::script::{EachActor, Points, Script};
 use crate::seed::fnv1a;
 
 /// Virtual nanoseconds that a step takes.
@@ -102,8 +102,7 @@ pub fn run(
     let mut writer = Writer::create(log_file, header)?;
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter(job, &*world)?;
-    // Where each actor is a process, this one lets go of the file.
-    let world = Some(world).filter(|_| job.script.each_actor == EachActor::Thread);
+    let world = hand_over(job, world)?;
     let mut stage = Stage::new(job, world.as_ref())?;
     let ended = play(&mut stage, chooser, &mut writer)?;
     let at_ns = stage.now_ns();
@@ -116,6 +115,23 @@ pub fn run(
     chooser.ended(&end)?;
     writer.ended(end)?;
     Ok(writer.into_log())
+}
+
+/// The world of actors on threads. What this thread, which nobody decides about, has begun in it must not go on: where
+/// each actor is a process, it lets go of the file; where the manager's threads are decided about, they begin anew.
+fn hand_over(
+    job: &Job<'_>,
+    world: Arc<dyn World>,
+) -> Result<Option<Arc<dyn World>>, ScheduleError> {
+    match (job.script.each_actor, job.script.points) {
+        (EachActor::Process, _) => Ok(None),
+        (EachActor::Thread, Points::Manager) => {
+            drop(world);
+            let again = job.driver.join(job.script, job.folder);
+            Ok(Some(again.map_err(|source| job.blame(source))?))
+        }
+        (EachActor::Thread, _) => Ok(Some(world)),
+    }
 }
 
 /// Decides step after step.

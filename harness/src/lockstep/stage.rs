@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::act::{Act, JUMP_NS, Move};
 use super::baton::{Back, Crew, Go, Stuck, Thread};
-use super::driver::{Class, Command, Outcome, Turn, Waits, World};
+use super::driver::{Class, Outcome, Turn, World};
 use super::log::{Came, Decision, Edge, Ended};
+use super::player::{Body, Player, State, behind, behind_transaction, timers};
 use super::points;
 use super::process::{Lost, Process, in_words};
 use super::schedule::{Job, STEP_NS, ScheduleError};
@@ -39,36 +40,6 @@ pub(super) struct Stage<'a> {
     /// How many faults have been decided.
     faults: u32,
     idle_jumps: u32,
-}
-
-struct Player {
-    body: Body,
-    /// How many operations of its script are behind it.
-    done: usize,
-    /// Where it stands within one.
-    at: Option<String>,
-    /// Somebody gave something back since that one was begun.
-    woken: bool,
-    state: State,
-}
-
-enum Body {
-    Thread(Option<Thread>),
-    /// A thread of a process, which it may share with others.
-    Process(Rc<RefCell<Option<Process>>>),
-}
-
-enum State {
-    Ready,
-    Waiting {
-        waits: Waits,
-        until_ns: Option<u64>,
-    },
-    /// Its process has been stopped.
-    Stopped,
-    /// Its process was killed, and may be started again.
-    Dead,
-    Gone,
 }
 
 /// An actor that was lost within a step: a finding.
@@ -112,13 +83,7 @@ impl<'a> Stage<'a> {
                 None => Body::Process(Rc::new(RefCell::new(Some(process(job, actor)?)))),
             };
             stage.names.push(actor.id.clone());
-            stage.players.push(Player {
-                body,
-                done: 0,
-                at: None,
-                woken: false,
-                state: State::Ready,
-            });
+            stage.players.push(Player::new(body));
         }
         Ok(stage)
     }
@@ -311,7 +276,7 @@ impl<'a> Stage<'a> {
 
     fn newcomer(&mut self, name: String, body: Body) {
         self.names.push(name);
-        self.players.push(Player { body, done: 0, at: None, woken: false, state: State::Ready });
+        self.players.push(Player::new(body));
     }
 
     fn lost(&self, actor: String, op: String, lost: Lost) -> ScheduleError {
@@ -459,30 +424,6 @@ impl<'a> Stage<'a> {
     }
 }
 
-impl Player {
-    fn can_move(&self) -> bool {
-        matches!(self.state, State::Ready | State::Stopped | State::Dead)
-    }
-
-    fn waits(&mut self, step: u64, waits: Waits, now_ns: u64, within: bool) -> Came {
-        let until_ns = waits.at_most_ns.map(|wait| now_ns.saturating_add(wait));
-        self.at = within.then(|| waits.what.clone());
-        // What it was refused may have been given back before it had come to the end of being refused.
-        if within || !self.woken {
-            self.state = State::Waiting { waits: waits.clone(), until_ns };
-        }
-        let outcome = Outcome::new(Class::Blocked, &waits.what);
-        Came { step, outcome, waits: Some(waits) }
-    }
-}
-
-fn timers(players: &[Player]) -> impl Iterator<Item = u64> + '_ {
-    players.iter().filter_map(|player| match player.state {
-        State::Waiting { until_ns, .. } => until_ns,
-        _ => None,
-    })
-}
-
 /// A process that is that actor.
 fn process(job: &Job<'_>, actor: &Actor) -> Result<Process, ScheduleError> {
     debug_assert_eq!(job.script.each_actor, EachActor::Process);
@@ -513,34 +454,4 @@ fn process(job: &Job<'_>, actor: &Actor) -> Result<Process, ScheduleError> {
 
 fn killed(status: ExitStatus) -> Outcome {
     Outcome::new(Class::Killed, &in_words(status)).waking()
-}
-
-/// Where an actor goes on after the operation `done`: a transaction that could not be begun is left out.
-fn behind(steps: Option<&[String]>, done: usize, class: Class) -> usize {
-    match steps {
-        Some(steps) if class != Class::Ok && is_begin(&steps[done]) => {
-            behind_transaction(steps, done, true)
-        }
-        _ => done + 1,
-    }
-}
-
-fn is_begin(op: &str) -> bool {
-    matches!(Command::of(op), Command::BeginRead | Command::BeginWrite)
-}
-
-fn is_end(op: &str) -> bool {
-    matches!(Command::of(op), Command::Commit | Command::Rollback)
-}
-
-/// Where an actor goes on whose process died before the operation `done`, or within it: behind its transaction.
-fn behind_transaction(steps: &[String], done: usize, within: bool) -> usize {
-    let last = steps[..done].iter().rposition(|op| is_begin(op) || is_end(op));
-    let is_open = last.is_some_and(|last| is_begin(&steps[last]));
-    let begins_one = within && steps.get(done).is_some_and(|op| is_begin(op));
-    if is_open || begins_one {
-        let end = steps[done..].iter().position(|op| is_end(op));
-        return end.map_or(steps.len(), |end| done + end + 1);
-    }
-    done + usize::from(within)
 }

@@ -109,7 +109,7 @@ fn a_replay_that_diverges_is_cut_off_or_has_another_build_says_so_by_its_exit_co
         .says(&["DIVERGED at step 1: result ok `1`", "reproduced 0 of 1"]);
     let cut = &text[..text.len() / 2 + text.len() / 4];
     ran(&site, "replay", &[&log("cut", cut)]).exits_with(3).says(&["the log was cut off"]);
-    let foreign = text.replacen("\"version\":1", "\"version\":9", 1);
+    let foreign = text.replacen("\"version\":2", "\"version\":9", 1);
     ran(&site, "replay", &[&log("foreign", &foreign)]).exits_with(2).says(&["format version 9"]);
     let elsewhere = text.replacen("\"duckdb\":\"v", "\"duckdb\":\"v0", 1);
     let elsewhere = log("elsewhere", &elsewhere);
@@ -132,10 +132,10 @@ fn what_cannot_be_explored_is_refused() {
     let bad = |name: &str, old: &str, new: &str| {
         site.file(name, text.replacen(old, new, 1)).to_str().unwrap().to_owned()
     };
-    let driver = bad("driver.toml", "\"naive\", \"managed\"", "\"retrying\"");
+    let driver = bad("driver.toml", "\"naive\", \"managed\"", "\"hopeful\"");
     ran(&site, "explore", &[&driver])
         .exits_with(2)
-        .says(&["drivers[0]: expected \"naive\" or \"managed\""]);
+        .says(&["drivers[0]: expected \"naive\" or \"retrying\" or \"separate\" or \"managed\""]);
     let twice = bad("twice.toml", "id = \"replacing\"", "id = \"in-place\"");
     ran(&site, "explore", &[&twice]).exits_with(2).says(&["two actors are called \"in-place\""]);
     let setup = bad("setup.toml", "CREATE TABLE", "CREATE TABEL");
