@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 16] = [
+const TESTED: [(&str, &str, &str); 17] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -51,6 +51,12 @@ const TESTED: [(&str, &str, &str); 16] = [
         "cargo run --release -- replay FILE",
         "harness/tests/it/lockstep/verbs.rs",
         "a_failing_schedule_is_kept_and_its_replay_fails_the_same_way",
+    ),
+    // Of all calls it takes half a minute.
+    (
+        "cargo run --release -- crash-map --driver managed",
+        "harness/tests/it/crash_map.rs",
+        "the_verb_prints_a_table_or_json_and_says_how_much_it_covers",
     ),
     (
         "cargo run --release -- status FILE",
