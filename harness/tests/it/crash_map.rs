@@ -59,9 +59,13 @@ fn the_manager_s_creation_and_commits_stand_at_their_calls() {
     assert!(chosen.len() * 5 <= map.covered && map.covered < map.total);
     let opened = classes(&map, Mode::Kill);
     assert!(!opened.contains(&&Class::UnopenableWhileCreating), "it is there wholly or not at all");
-    // Whoever is told that a creation failed after the file got its name cannot know that it is there.
-    let renamed = numbers(&map, "fsync .")[..].iter().max().copied().unwrap();
-    assert_eq!(map.points[renamed - 1].call, "fsync .");
+    // The database has its name by now, but the name is not safe; and an error does not say that it is there.
+    let named = map.points.iter().find(|point| point.call == "fsync .");
+    let classes = &named.expect("the folder is synced").classes;
+    let of = |mode| &classes[&mode];
+    assert_eq!([of(Mode::Kill), of(Mode::Ordered)], [&Class::InFlightKept; 2]);
+    assert_eq!(of(Mode::Strict), &Class::InFlightGone);
+    assert_eq!([of(Mode::Eio), of(Mode::Enospc)], [&Class::UnknownKept; 2]);
 }
 
 #[test]
