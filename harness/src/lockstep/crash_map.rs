@@ -296,8 +296,7 @@ impl Taker<'_> {
         let log = (mode == Mode::Kill).then_some(&*site.log);
         let heard = self.run(&site.scenario, log, Some((number, mode)))?;
         let modes = modes_of(mode);
-        if heard.calls.last().map(|(_, call)| call) != Some(&point.call) {
-            let class = Class::Unexplained(format!("it came to another call: {:?}", heard.calls));
+        if let Some(class) = class::diverged(&heard, &point.call) {
             return Ok(modes.iter().map(|mode| (*mode, class.clone())).collect());
         }
         let folders: Vec<_> =

@@ -78,6 +78,13 @@ impl Serialize for Class {
     }
 }
 
+/// The class of a run that did not come to the call that was recorded.
+pub(super) fn diverged(heard: &Heard, recorded: &str) -> Option<Class> {
+    let calls: Vec<&str> = heard.calls.iter().map(|(_, call)| call.as_str()).collect();
+    (calls != [recorded])
+        .then(|| Class::Unexplained(format!("`{recorded}` was recorded, it came to {calls:?}")))
+}
+
 /// The class of a run.
 pub(super) fn of(mode: Mode, driver: Driver, steps: &[Step], heard: &Heard, look: &Look) -> Class {
     let meant = if mode.kills() { Ended::Killed(libc::SIGKILL) } else { Ended::Exited(0) };
@@ -284,6 +291,16 @@ mod tests {
         let later = heard(None, KILLED);
         assert_eq!(class(Mode::Kill, &later, &found).name(), "unexplained");
         assert_eq!(class(Mode::Strict, &later, &found), Class::ModelUnopenable);
+    }
+
+    #[test]
+    fn a_run_that_comes_to_another_call_is_unexplained() {
+        let mut heard = heard(None, KILLED);
+        let none = diverged(&heard, "fsync a").unwrap();
+        assert_eq!(none.to_string(), "unexplained: `fsync a` was recorded, it came to []");
+        heard.calls.push(("open".to_owned(), "fsync a".to_owned()));
+        assert_eq!(diverged(&heard, "fsync a"), None);
+        assert!(diverged(&heard, "fsync b").is_some());
     }
 
     #[test]
