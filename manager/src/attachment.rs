@@ -138,7 +138,9 @@ impl Attachment {
             Hold::take(&self.path, mode, &self.context.config.label, permission, wait.patience())?
         };
         let waited = clock::since(begun);
-        self.check_identity()?;
+        if !faulty!(Fault::IdentityNotChecked) {
+            self.check_identity()?;
+        }
         let begun = clock::now();
         // Before there is a descriptor that a child could inherit.
         let guard = ForkGuard::of_database(&self.path, self.id.numbers());
@@ -190,7 +192,13 @@ impl Attachment {
         let Some(held) = &self.held else { return true };
         let span = tracing::debug_span!("close", path = %self.path.display(), mode = ?held.mode);
         let _span = span.entered();
-        if !held.lingers {
+        let lingers = held.lingers;
+        if faulty!(Fault::GateBeforeDetach)
+            && let Some(held) = &mut self.held
+        {
+            held.gate = None;
+        }
+        if !lingers {
             self.detach();
         }
         let Some(held) = &mut self.held else { return true };
@@ -271,6 +279,20 @@ impl Attachment {
         self.held.as_ref()?.gate.as_ref().map(Hold::page)
     }
 
+    /// Counts a committed change.
+    pub(crate) fn count_commit(&mut self) {
+        if let Some(page) = self.page()
+            && !faulty!(Fault::GenerationNotCounted)
+        {
+            page.count_one();
+        }
+        if faulty!(Fault::GateAtCommit)
+            && let Some(held) = &mut self.held
+        {
+            held.gate = None;
+        }
+    }
+
     /// Whether the file is held to write.
     pub(crate) fn is_written(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.mode == AccessMode::ReadWrite)
@@ -300,6 +322,7 @@ impl Attachment {
     pub(crate) fn refuse_in_evaluation(path: &Path, context: &Context) -> Result<(), Refusal> {
         match context.config.writes_in_evaluation {
             WritesInEvaluation::Allow => Ok(()),
+            WritesInEvaluation::Refuse if faulty!(Fault::PhaseIgnoredByWriters) => Ok(()),
             WritesInEvaluation::Refuse => phase::refuse_in_evaluation_of(path),
         }
     }
@@ -307,6 +330,11 @@ impl Attachment {
     fn permission(&self, cover: &Cover) -> WritePermission {
         match (self.context.config.writes_in_evaluation, cover) {
             (WritesInEvaluation::Allow, _) | (_, Cover::Entering | Cover::Training(Some(_))) => {
+                WritePermission::Granted
+            }
+            (WritesInEvaluation::Refuse, Cover::Training(None))
+                if faulty!(Fault::PhaseIgnoredByWriters) =>
+            {
                 WritePermission::Granted
             }
             (WritesInEvaluation::Refuse, Cover::Training(None)) => {
@@ -357,7 +385,7 @@ impl Attachment {
         };
         if writes
             && self.log_bytes() > bytes_max
-            && self.owns_log()
+            && (self.owns_log() || faulty!(Fault::LogNotChecked))
             && let Err(error) = self.checkpoint()
         {
             // What is in the log is stored; the next holder replays it.
@@ -438,7 +466,8 @@ impl Attachment {
             }
             let hardened = Descriptors::on(self.id).and_then(|now| {
                 let Some(descriptor) = now.added_since(&before) else { return Ok(None) };
-                let had = database_lock::harden(descriptor, mode)?;
+                let had =
+                    faulty!(Fault::LockNotHardened) || database_lock::harden(descriptor, mode)?;
                 Ok(had.then_some(descriptor))
             });
             if let Ok(Some(descriptor)) = hardened {

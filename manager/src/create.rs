@@ -55,6 +55,10 @@ pub(crate) fn create<E: From<Error>>(
     if place.database.exists() {
         return Ok(false);
     }
+    if faulty!(Fault::CreatedInPlace) {
+        engine::create_file(&place.database, config, fill)?;
+        return Ok(true);
+    }
     place.remove_leftovers()?;
     let leftovers = Leftovers(&place);
     lockstep::point("create");

@@ -142,6 +142,7 @@ impl Database {
         let wanted = Wanted::Lease(mode);
         site.context.refuse_forked(&site.path, wanted)?;
         if taker == Taker::Thread
+            && !faulty!(Fault::NestedNotRefused)
             && let Some(held) = site.leases.of_this_thread()
         {
             let (path, wanted_at) = (site.path.clone(), location.to_string());
@@ -194,9 +195,7 @@ impl Database {
             return;
         }
         lockstep::point("count the commit");
-        if let Some(page) = self.site.attachment.lock().page() {
-            page.count_one();
-        }
+        self.site.attachment.lock().count_commit();
         lockstep::point("counted the commit");
     }
 

@@ -117,7 +117,7 @@ impl Host {
             [],
             |row| row.get(0),
         )?;
-        Ok(databases > 1)
+        Ok(databases > 1 && !faulty!(Fault::AttachLeftBehind))
     }
 
     /// A fresh connection on the file that is `attached` in one mode, to be used in another: beside a writer a reader
@@ -128,7 +128,10 @@ impl Host {
         mode: AccessMode,
     ) -> duckdb::Result<Connection> {
         let connection = self.root.lock().try_clone()?;
-        if attached == AccessMode::ReadWrite && mode == AccessMode::ReadOnly {
+        if attached == AccessMode::ReadWrite
+            && mode == AccessMode::ReadOnly
+            && !faulty!(Fault::ReaderWithoutSnapshot)
+        {
             connection.execute_batch("BEGIN TRANSACTION READ ONLY")?;
         }
         Ok(connection)

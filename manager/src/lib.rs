@@ -15,6 +15,14 @@
 #![deny(missing_docs)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+#[cfg(feature = "faulty")]
+#[macro_use]
+pub mod faulty;
+#[cfg(not(feature = "faulty"))]
+#[macro_use]
+#[path = "faultless.rs"]
+mod faulty;
+
 mod class;
 mod config;
 mod gate;

@@ -421,7 +421,7 @@ impl Manager {
                         }
                     }
                     // Of another transaction, which the closure ran, or nobody can look.
-                    _ => false,
+                    _ => faulty!(Fault::UnknownOutcomeRepeated),
                 },
                 _ => false,
             };

@@ -146,7 +146,7 @@ pub(crate) struct Context {
 impl Context {
     /// Whether this process was forked from the one that made the manager: nothing here may be used then (I11).
     pub(crate) fn is_forked(&self) -> bool {
-        fork::epoch() != self.epoch
+        fork::epoch() != self.epoch && !faulty!(Fault::ForkIgnored)
     }
 
     /// Fails in such a process.

@@ -54,6 +54,7 @@ pub(crate) fn database(
     if let Some(entry) = files.get(&id)
         && let Some(database) = entry.database.upgrade()
         && !has_gone(&database, id)
+        && (database.path() == canonical || !faulty!(Fault::KeyedByPath))
     {
         // The name matters too: DuckDB names the write-ahead log after it, so a hard link has another one.
         if entry.owner == owner && database.path() == canonical {

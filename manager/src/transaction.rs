@@ -216,7 +216,9 @@ pub(crate) fn run<T, E: From<Error>>(
 ) -> Result<T, NotStored<T, E>> {
     let ran = attempt(connection, database, bare, work);
     // A commit that was sent counts, whatever was heard of it.
-    if matches!(ran, Ok(_) | Err(NotStored { returned: Some(_), .. })) {
+    if matches!(ran, Ok(_) | Err(NotStored { returned: Some(_), .. }))
+        && !faulty!(Fault::GenerationCountedEarly)
+    {
         database.count_commit();
     }
     if let Err(NotStored { fatal: Some(fatal), .. }) = &ran {
@@ -260,15 +262,21 @@ fn attempt<T, E: From<Error>>(
     // A statement can also have aborted the transaction from the bare connection that the lease dereferences
     // to; asking for the number has then failed like any other.
     let aborted = still_open.and_then(Result::err).map(|error| error.to_string());
-    if let Some(first_failure) = failure.or(aborted) {
+    if let Some(first_failure) = failure.or(aborted)
+        && !faulty!(Fault::PoisonIgnored)
+    {
         return Err(failed(Error::Poisoned { path: path.into(), first_failure }));
     }
     std::mem::forget(open); // from here on the commit decides
+    if faulty!(Fault::GenerationCountedEarly) {
+        database.count_commit();
+    }
     lockstep::point("commit");
     let committed = connection.execute_batch("COMMIT");
     lockstep::point("committed");
     match committed {
         Ok(()) => Ok(result),
+        Err(_) if faulty!(Fault::FailedCommitIsSuccess) => Ok(result),
         Err(error) => {
             let (error, fatal) = commit_failed(path, error);
             Err(NotStored { error: error.into(), fatal, returned: Some(result) })
@@ -349,7 +357,8 @@ struct Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         lockstep::point("roll back");
-        let rolled_back = self.connection.execute_batch("ROLLBACK");
+        let end = if faulty!(Fault::RollbackForgotten) { "COMMIT" } else { "ROLLBACK" };
+        let rolled_back = self.connection.execute_batch(end);
         lockstep::point("rolled back");
         if let Err(error) = rolled_back {
             // The instance is dead, or the closure has ended the transaction itself. Either way nothing of it

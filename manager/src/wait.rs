@@ -27,6 +27,7 @@ impl<'a> Wait<'a> {
         cancel: Option<Cancel>,
     ) -> Self {
         let begun = clock::now();
+        let limit = if faulty!(Fault::DeadlineTooLate) { limit.saturating_mul(2) } else { limit };
         Self { path, wanted, begun, patience: Patience::with(clock::after(begun, limit), cancel) }
     }
 

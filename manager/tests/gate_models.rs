@@ -17,6 +17,10 @@
 //! $ cargo test --release -p manager --no-default-features --test gate_models
 //! ```
 
+#[macro_use]
+#[path = "../src/faultless.rs"]
+mod faultless;
+
 mod seam {
     #[path = "../../src/seam/patience.rs"]
     #[allow(dead_code, unreachable_pub, reason = "the models use a part of it")]

@@ -43,20 +43,20 @@ fn insert(manager: &Manager, path: &Path) {
     assert_eq!(done.unwrap(), 1);
 }
 
-/// Three threads that write, read and flip the phase; their steps, and what they have seen.
+/// Three threads that write, read and flip the phase; their steps, and what they have found.
 fn three_threads(seed: u64) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = database(&folder);
-    let seen = Arc::new(Mutex::new(Vec::new()));
+    let found = Arc::new(Mutex::new(Vec::new()));
     let mut steps = baton::run(seed, |_| {
         let writes_in_evaluation = WritesInEvaluation::Allow;
         let config = Config { writes_in_evaluation, ..Config::default() };
         let manager = Manager::new(config).unwrap();
         let of = |part: fn(&Manager, &Path) -> i64| {
-            let (manager, path, seen) = (manager.clone(), path.clone(), Arc::clone(&seen));
+            let (manager, path, found) = (manager.clone(), path.clone(), Arc::clone(&found));
             Box::new(move || {
                 let rows = part(&manager, &path);
-                seen.lock().unwrap().push(format!("saw {rows} rows"));
+                found.lock().unwrap().push(format!("saw {rows} rows"));
             }) as Box<dyn FnOnce() + Send>
         };
         let writer = of(|manager, path| {
@@ -79,7 +79,7 @@ fn three_threads(seed: u64) -> Vec<String> {
         });
         vec![("writer", writer), ("trainer", trainer), ("evaluator", evaluator)]
     });
-    steps.append(&mut seen.lock().unwrap());
+    steps.append(&mut found.lock().unwrap());
     steps
 }
 

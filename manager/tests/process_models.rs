@@ -16,6 +16,10 @@
 //! $ cargo test --release -p manager --no-default-features --test process_models
 //! ```
 
+#[macro_use]
+#[path = "../src/faultless.rs"]
+mod faultless;
+
 #[allow(dead_code, unreachable_pub, reason = "the models use a part of the seam")]
 mod seam {
     #[path = "../../src/seam/patience.rs"]

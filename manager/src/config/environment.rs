@@ -74,6 +74,8 @@ impl Config {
             .filter(|(name, _)| name.starts_with(PREFIX))
             .collect();
         ours.sort_by(|(left, _), (right, _)| left.cmp(right));
+        #[cfg(feature = "faulty")]
+        ours.retain(|(name, _)| name != crate::faulty::VARIABLE);
         for (variable, value) in ours {
             self.set(variable, &value)?;
         }

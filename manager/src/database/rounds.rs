@@ -11,7 +11,7 @@ use crate::wait::SlowWait;
 impl Site {
     /// Looks after the hold, the leases and the waits, once.
     pub(super) fn round(&self) -> Next {
-        if self.context.is_forked() {
+        if self.context.is_forked() || faulty!(Fault::KeeperAsleep) {
             return Next::Rest;
         }
         self.pay_detach();

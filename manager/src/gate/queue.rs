@@ -101,6 +101,9 @@ impl Queue {
 
     /// See [`State::release`].
     pub(crate) fn release(&self, mode: AccessMode) -> Afterwards {
+        if faulty!(Fault::ReleaseWakesNobody) {
+            return self.0.state.lock().release(mode);
+        }
         self.apply(|state| state.release(mode))
     }
 

@@ -118,7 +118,11 @@ impl State {
     pub(crate) fn enqueue(&mut self, mode: AccessMode) -> Ticket {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
-        self.queue.push_back((ticket, mode));
+        if faulty!(Fault::LastComeFirstServed) {
+            self.queue.push_front((ticket, mode));
+        } else {
+            self.queue.push_back((ticket, mode));
+        }
         self.check();
         ticket
     }
@@ -155,7 +159,8 @@ impl State {
 
     /// Grants a lease at once if nobody queues and the hold serves it. Returns whether it did.
     pub(crate) fn try_now(&mut self, mode: AccessMode) -> bool {
-        let served = self.queue.is_empty()
+        let overtakes = faulty!(Fault::WritersOvertake) && mode == AccessMode::ReadWrite;
+        let served = (self.queue.is_empty() || overtakes)
             && !self.held_back(mode)
             && !self.is_full(mode)
             && self.attachment.is_some_and(|held| self.serves(held, mode));
@@ -191,6 +196,9 @@ impl State {
         match mode {
             AccessMode::ReadOnly => {
                 assert!(self.readers > 0, "a read lease returns that was out: {self:?}");
+                self.readers -= 1;
+            }
+            AccessMode::ReadWrite if faulty!(Fault::SecondWriter) && !self.writer => {
                 self.readers -= 1;
             }
             AccessMode::ReadWrite => {
@@ -291,7 +299,7 @@ impl State {
     fn is_full(&self, mode: AccessMode) -> bool {
         match mode {
             AccessMode::ReadOnly => self.readers >= self.limits.readers_max,
-            AccessMode::ReadWrite => self.writer,
+            AccessMode::ReadWrite => self.writer && !faulty!(Fault::SecondWriter),
         }
     }
 
@@ -307,13 +315,19 @@ impl State {
         let drained = self.drains_of_writes > 0 && held == AccessMode::ReadWrite;
         !self.yielding
             && !drained
-            && (held == AccessMode::ReadWrite || wanted == AccessMode::ReadOnly)
+            && (held == AccessMode::ReadWrite
+                || wanted == AccessMode::ReadOnly
+                || faulty!(Fault::WriteOnReadHold))
     }
 
     fn grant(&mut self, mode: AccessMode) {
         self.granted += 1;
         match mode {
             AccessMode::ReadOnly => self.readers += 1,
+            // Booked as a reader, so that the books are right.
+            AccessMode::ReadWrite if faulty!(Fault::SecondWriter) && self.writer => {
+                self.readers += 1;
+            }
             AccessMode::ReadWrite => self.writer = true,
         }
     }
@@ -353,7 +367,7 @@ impl State {
         let leases = self.leases();
         if self.writer {
             assert!(
-                self.attachment == Some(AccessMode::ReadWrite),
+                self.attachment == Some(AccessMode::ReadWrite) || faulty!(Fault::WriteOnReadHold),
                 "G1: a writer on its own hold: {self:?}"
             );
         }
@@ -367,6 +381,7 @@ impl State {
             );
         }
         let ordered = self.queue.iter().zip(self.queue.iter().skip(1)).all(|(a, b)| a.0 < b.0);
+        let ordered = ordered || faulty!(Fault::LastComeFirstServed);
         assert!(ordered, "G4: first come, first served: {self:?}");
         assert!(
             self.granted == self.returned + u64::from(leases),

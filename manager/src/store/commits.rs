@@ -70,6 +70,7 @@ impl Commits {
         patience: &Patience,
         commit: impl Fn(&[&Record]) -> Result<Vec<bool>, Error>,
     ) -> Option<Result<Published, Error>> {
+        let stored = records.len();
         let mut queue = self.queue.lock();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
@@ -97,6 +98,9 @@ impl Commits {
                 queue.waiting.retain(|(queued, _)| *queued != ticket);
                 return None;
             }
+            if faulty!(Fault::FollowerAcknowledgedEarly) && !is_queued {
+                return Some(Ok(Published { stored, present: 0 }));
+            }
             // Whoever is being committed waits for the leader, whose transaction has a deadline of its own.
             let limit = if is_queued { patience.deadline() } else { clock::deadline_in(LOOK) };
             self.over.wait_until(&mut queue, limit);
@@ -113,6 +117,9 @@ impl Commits {
         let batch = take(&mut queue.waiting);
         queue.last_count = batch.len();
         drop(queue);
+        if faulty!(Fault::FollowerAcknowledgedEarly) {
+            self.over.notify_all();
+        }
         let mut led = Led { commits: self, batch };
         match commit(&led.records()) {
             Ok(are_new) => led.deliver(&are_new),

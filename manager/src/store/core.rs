@@ -129,7 +129,9 @@ impl Core {
     /// Whether a snapshot has everything that anybody was told of.
     #[inline]
     pub(crate) fn is_current(&self, snapshot: &Snapshot) -> bool {
-        snapshot.is_loaded() && self.generation() == Some(snapshot.generation())
+        snapshot.is_loaded()
+            && (self.generation() == Some(snapshot.generation())
+                || faulty!(Fault::MirrorWithoutGeneration))
     }
 
     pub(crate) fn patience(&self) -> Patience {

@@ -53,8 +53,8 @@ struct Armed {
 
 /// Kills this process if the environment asks for it here.
 pub(crate) fn point(name: &str) {
-    lockstep::point(name);
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    lockstep::point(name);
     let Some(armed) = ARMED.get_or_init(|| parse(&std::env::var("CRASH_AT").ok()?)) else { return };
     if armed.point == name && armed.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
         // It cannot fail on oneself, and does not return.

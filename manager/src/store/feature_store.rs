@@ -333,7 +333,8 @@ pub(crate) fn answer(
             Lookup::Hit(Artefact::new(key, Arc::clone(entry), reading))
         }
         Known::Absent { reason, retry_at_ms } => {
-            if !core::stands(entry.created_ms, *retry_at_ms, clock::unix_ms()) {
+            let stands = core::stands(entry.created_ms, *retry_at_ms, clock::unix_ms());
+            if !stands && !faulty!(Fault::NegativeNeverEnds) {
                 return Lookup::Miss;
             }
             entry.count_hit(last_seq);

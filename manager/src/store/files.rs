@@ -145,7 +145,11 @@ impl Folder {
     /// The bytes of an artefact, which are the ones that were put there, or an error.
     pub(crate) fn read(&self, content: Content, length: u64) -> Result<Vec<u8>, ReadError> {
         match read(&self.object(content), length) {
-            Ok(Ok(bytes)) if Content::of(&bytes) == content => Ok(bytes),
+            Ok(Ok(bytes))
+                if Content::of(&bytes) == content || faulty!(Fault::ArtefactNotVerified) =>
+            {
+                Ok(bytes)
+            }
             Ok(Ok(bytes)) => {
                 let found = format!("{} bytes with the hash {}", bytes.len(), Content::of(&bytes));
                 Err(ReadError::Corrupt { found })

@@ -142,6 +142,9 @@ fn write_files(core: &Core, ready: &[Ready]) -> Result<Option<ContentHold>, Erro
     let held = ContentHold::take(&core.folder, contents, &core.patience())
         .map_err(|error| content_error(core, error))?;
     crash::point("publish.held");
+    if faulty!(Fault::RowBeforeFile) {
+        let _ = core.store(ready.iter().map(|ready| ready.record.clone()).collect());
+    }
     core.folder.put_many(&files).map_err(failed)?;
     crash::point("publish.written");
     Ok(Some(held))
@@ -274,7 +277,7 @@ fn fly<E: From<Error> + Display>(
 
 /// Takes the lock of the computation if nobody has it.
 fn clearance(core: &Core, key: Key) -> Result<Option<Clearance>, Error> {
-    if core.folder.create().is_err() {
+    if core.folder.create().is_err() || faulty!(Fault::FlightWithoutLock) {
         return Ok(Some(Clearance { _flight: None, waited_since: None }));
     }
     let label = &core.manager.config().label;

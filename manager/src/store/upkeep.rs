@@ -316,7 +316,8 @@ fn sweep_some(
     for (content, bytes, _lock) in &locked {
         // If it cannot be looked who reads, somebody may.
         let is_read = dropped.get(content).is_some_and(|generation| {
-            oldest_pin_before(&core.folder, *generation).map_or(true, |pin| pin.is_some())
+            !faulty!(Fault::SweptWhileRead)
+                && oldest_pin_before(&core.folder, *generation).map_or(true, |pin| pin.is_some())
         });
         if spooled.contains(content) {
             report.kept_for_publishers += 1;

@@ -57,11 +57,14 @@ pub(crate) fn run(
     let mut state = baton.state();
     state.pass();
     baton.passed.notify_all();
-    while state.actors.iter().any(|(_, standing)| *standing != Standing::Ended) {
-        state = baton.passed.wait(state).unwrap();
-        assert_eq!(state.failed, None, "{:?} after {:#?}", state.actors, state.steps);
+    let is_over = |state: &State| {
+        state.failed.is_some() || state.actors.iter().all(|(_, is)| *is == Standing::Ended)
+    };
+    while !is_over(&state) {
+        state = baton.passed.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
     lockstep::install(None);
+    assert_eq!(state.failed, None, "{:?} after {:#?}", state.actors, state.steps);
     state.steps.drain(..).collect()
 }
 

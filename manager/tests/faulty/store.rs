@@ -1,0 +1,181 @@
+//! The feature store.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use manager::{Error, FeatureSpec, FeatureStore, Fill, Lookup, Manager, Publication, Selector};
+
+use super::site::{Notes, Part, Site, lockstep};
+use crate::baton::Baton;
+
+const LARGE: usize = 1 << 20;
+
+fn spec(version: u32) -> FeatureSpec {
+    FeatureSpec::new("feature", version)
+}
+
+fn open(site: &Site, manager: &Manager) -> FeatureStore {
+    FeatureStore::open(manager, site.path.with_file_name("store.duckdb")).unwrap()
+}
+
+fn publish(store: &FeatureStore, version: u32, bytes: Vec<u8>) {
+    store.publish(vec![Publication::new(&spec(version), bytes)]).unwrap();
+}
+
+fn has(store: &FeatureStore, version: u32) -> bool {
+    store.get(spec(version).key()).unwrap().hit().is_some()
+}
+
+pub(crate) fn what_is_stored_is_found(site: &Site) -> bool {
+    let manager = site.manager();
+    let (here, there) = (open(site, &manager), open(site, &manager));
+    publish(&here, 1, vec![1]);
+    assert!(has(&there, 1), "its mirror is loaded");
+    publish(&here, 2, vec![2]);
+    has(&there, 2)
+}
+
+/// Publishes, and notes whether another store finds it then.
+fn publisher(
+    name: &'static str,
+    version: u32,
+    here: FeatureStore,
+    there: FeatureStore,
+) -> Part<'static, bool> {
+    let part = move |_: &Baton, found: &Notes<bool>| {
+        publish(&here, version, vec![1]);
+        found.lock().unwrap().push(has(&there, version));
+    };
+    (name, Box::new(part))
+}
+
+pub(crate) fn what_is_acknowledged_is_found_by_a_reader_beside_it(site: &Site) -> bool {
+    (0..30).all(|seed| {
+        let manager = site.manager();
+        let (here, there) = (open(site, &manager), open(site, &manager));
+        let version = 100 + seed as u32;
+        let reader = there.clone();
+        let look = move |_: &Baton, _: &Notes<bool>| {
+            let _ = has(&reader, version); // whatever it finds, its mirror is loaded
+        };
+        let parts = vec![publisher("publisher", version, here, there), ("reader", Box::new(look))];
+        drop(manager);
+        lockstep(seed, parts).0 == [true]
+    })
+}
+
+pub(crate) fn what_is_acknowledged_is_stored(site: &Site) -> bool {
+    (0..30).all(|seed| {
+        let manager = site.manager();
+        let (here, there) = (open(site, &manager), open(site, &manager));
+        let of = |name, nth| {
+            publisher(name, 10 * (100 + seed as u32) + nth, here.clone(), there.clone())
+        };
+        let parts = vec![of("one", 1), of("two", 2), of("three", 3), of("four", 4)];
+        drop((manager, here, there));
+        lockstep(seed, parts).0 == [true; 4]
+    })
+}
+
+pub(crate) fn an_artefact_is_computed_once(site: &Site) -> bool {
+    (0..10).all(|seed| {
+        let manager = site.manager();
+        let of = |name| -> Part<'static, ()> {
+            let store = open(site, &manager);
+            let part = move |baton: &Baton, computed: &Notes<()>| {
+                let compute = || -> Result<Fill, Error> {
+                    computed.lock().unwrap().push(());
+                    baton.sleep(Duration::from_millis(5));
+                    Ok(Fill::Bytes(vec![1]))
+                };
+                store.get_or_compute(&spec(seed as u32), compute).unwrap();
+            };
+            (name, Box::new(part))
+        };
+        let parts = vec![of("one"), of("two")];
+        drop(manager);
+        lockstep(seed, parts).0.len() == 1
+    })
+}
+
+pub(crate) fn a_negative_entry_ends(site: &Site) -> bool {
+    let store = open(site, &site.manager());
+    let part = move |baton: &Baton, missed: &Notes<bool>| {
+        let retry_after = Duration::from_mins(1);
+        let absent = Fill::Absent { reason: "no data yet".into(), retry_after };
+        store.publish(vec![Publication::new(&spec(1), absent)]).unwrap();
+        let look = || {
+            let found = store.get(spec(1).key()).unwrap();
+            missed.lock().unwrap().push(matches!(found, Lookup::Miss));
+        };
+        look();
+        baton.sleep(2 * retry_after);
+        look();
+    };
+    lockstep(1, vec![("one", Box::new(part))]).0 == [false, true]
+}
+
+/// The files of artefacts.
+fn objects(store: &FeatureStore) -> Vec<std::path::PathBuf> {
+    let entries = |folder: &Path| -> Vec<_> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    entries(&store.folder().join("objects")).iter().flat_map(|folder| entries(folder)).collect()
+}
+
+pub(crate) fn bytes_are_verified(site: &Site) -> bool {
+    let manager = site.manager();
+    let store = open(site, &manager);
+    publish(&store, 1, vec![1; LARGE]);
+    let object = objects(&store).pop().unwrap();
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[LARGE / 2] ^= 1;
+    fs::write(&object, bytes).unwrap();
+    let artefact = store.get(spec(1).key()).unwrap().hit().unwrap();
+    artefact.bytes().is_err()
+}
+
+pub(crate) fn the_file_comes_before_the_row(site: &Site) -> bool {
+    let store = open(site, &site.manager());
+    let part = move |_: &Baton, _: &Notes<()>| publish(&store, 1, vec![1; LARGE]);
+    let (_, steps) = lockstep(1, vec![("publisher", Box::new(part))]);
+    let place = |place: &str| steps.iter().position(|step| step.ends_with(place)).unwrap();
+    place("put.renamed") < place("committed")
+}
+
+static SYNCS: AtomicU64 = AtomicU64::new(0);
+
+/// In the place of the C library's, so that calls are counted.
+///
+/// # Safety
+///
+/// As that one: any number is answered.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fsync(descriptor: i32) -> i32 {
+    let is_artefact = fs::read_link(format!("/proc/self/fd/{descriptor}"))
+        .is_ok_and(|path| path.parent().is_some_and(|folder| folder.ends_with("tmp")));
+    SYNCS.fetch_add(u64::from(is_artefact), Ordering::SeqCst);
+    // SAFETY: a system call on a number.
+    unsafe { libc::syscall(libc::SYS_fsync, descriptor.as_raw_fd()) as i32 }
+}
+
+pub(crate) fn a_file_is_synced(site: &Site) -> bool {
+    let manager = site.manager();
+    let store = open(site, &manager);
+    let before = SYNCS.load(Ordering::SeqCst);
+    publish(&store, 1, vec![1; LARGE]);
+    SYNCS.load(Ordering::SeqCst) > before
+}
+
+pub(crate) fn what_is_read_is_not_swept(site: &Site) -> bool {
+    let manager = site.manager();
+    let store = open(site, &manager);
+    publish(&store, 1, vec![1; LARGE]);
+    let artefact = store.get(spec(1).key()).unwrap().hit().unwrap();
+    assert_eq!(store.invalidate(&Selector::Feature("feature".into(), None)).unwrap(), 1);
+    store.gc(false).unwrap();
+    artefact.bytes().is_ok()
+}
