@@ -1,10 +1,12 @@
 //! The gate and the phases.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use manager::{Config, Error, Phase};
 
-use super::site::{FILE, Other, SHORT, Site, TURNSTILE, lockstep, patient, timed_out};
+use super::site::{FILE, Notes, Other, SHORT, Site, TURNSTILE, lockstep, patient, timed_out};
+use crate::baton::Baton;
 
 pub(crate) fn the_file_is_waited_for(site: &Site) -> bool {
     let _other = Other::with(&site.path, FILE);
@@ -18,7 +20,7 @@ pub(crate) fn the_turnstile_is_waited_for(site: &Site) -> bool {
 
 pub(crate) fn the_gate_goes_last(site: &Site) -> bool {
     let (manager, path) = (site.manager_that_keeps_nothing(), site.path.clone());
-    let writer = move |_: &_, _: &_| drop(manager.write(path).unwrap());
+    let writer = move |_: &Arc<Baton>, _: &Notes<()>| drop(manager.write(path).unwrap());
     let (_, steps) = lockstep::<()>(1, vec![("writer", Box::new(writer))]);
     let place = |place: &str| steps.iter().rposition(|step| step.ends_with(place)).unwrap();
     place("gave back the gate") > place("detached")
@@ -33,7 +35,7 @@ pub(crate) fn a_lease_has_the_gate_after_its_commit(site: &Site) -> bool {
 
 pub(crate) fn an_idle_file_is_given_up(site: &Site) -> bool {
     let (manager, path) = (site.manager(), site.path.clone());
-    let writer = move |baton: &crate::baton::Baton, held: &super::site::Notes<bool>| {
+    let writer = move |baton: &Arc<Baton>, held: &Notes<bool>| {
         drop(manager.write(&path).unwrap());
         baton.sleep(Duration::from_hours(1));
         held.lock().unwrap().push(Other::at(&manager::gate_path(&path)).sees(FILE));

@@ -1,11 +1,13 @@
 //! One instance of a file, its lock, and what its leases leave.
 
 use std::fs::{self, File};
+use std::sync::Arc;
 use std::time::Duration;
 
 use manager::{AccessMode, Error, Manager};
 
 use super::site::{FILE, Notes, Other, Site, lockstep, patient};
+use crate::baton::Baton;
 
 pub(crate) fn a_hard_link_is_refused(site: &Site) -> bool {
     let manager = site.manager();
@@ -18,13 +20,13 @@ pub(crate) fn a_hard_link_is_refused(site: &Site) -> bool {
 pub(crate) fn a_file_that_was_replaced_is_refused(site: &Site) -> bool {
     let (manager, path) = (site.manager(), site.path.clone());
     let other = Other::with(&path, FILE);
-    let waiter = move |_: &_, refused: &Notes<bool>| {
-        let hour = patient(Duration::from_hours(1));
-        let lease = manager.get_with(&path, AccessMode::ReadWrite, &hour);
-        refused.lock().unwrap().push(lease.is_err());
+    let waiter = move |_: &Arc<Baton>, refused: &Notes<bool>| {
+        let lease =
+            manager.get_with(&path, AccessMode::ReadWrite, &patient(Duration::from_secs(3)));
+        refused.lock().unwrap().push(matches!(lease, Err(Error::Unusable { .. })));
     };
     let path = site.path.clone();
-    let mover = move |baton: &crate::baton::Baton, _: &_| {
+    let mover = move |baton: &Arc<Baton>, _: &Notes<bool>| {
         baton.sleep(Duration::from_secs(1));
         let copy = path.with_extension("copy");
         fs::copy(&path, &copy).unwrap();

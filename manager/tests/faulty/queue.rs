@@ -2,11 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use manager::{AccessMode, Error, Manager};
 
-use super::site::{Part, SHORT, Site, lockstep, patient, timed_out};
+use super::site::{Notes, Part, SHORT, Site, lockstep, patient, timed_out};
+use crate::baton::Baton;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -19,7 +21,7 @@ fn writer(
     (comes, keeps): (Duration, Duration),
 ) -> Part<'static, (&'static str, Duration)> {
     let (manager, path) = (manager.clone(), path.clone());
-    let part = move |baton: &crate::baton::Baton, notes: &super::site::Notes<_>| {
+    let part = move |baton: &Arc<Baton>, notes: &Notes<_>| {
         baton.sleep(comes);
         let lease = manager.get_with(&path, AccessMode::ReadWrite, &patient(HOUR));
         notes.lock().unwrap().push((name, baton.now()));
@@ -34,6 +36,7 @@ pub(crate) fn a_wait_ends_at_its_deadline(site: &Site) -> bool {
     let at = (&manager, &site.path);
     let holder = writer("holder", at, (Duration::ZERO, 3 * HOUR));
     let waiter = writer("waiter", at, (SECOND, Duration::ZERO));
+    drop(manager); // or its keeper would never end
     let (noted, _) = lockstep(1, vec![holder, waiter]);
     noted[1] == ("waiter", SECOND + HOUR)
 }
@@ -56,6 +59,7 @@ pub(crate) fn first_come_first_served(site: &Site) -> bool {
     let holder = writer("holder", at, (Duration::ZERO, 3 * SECOND));
     let first = writer("first", at, (SECOND, Duration::ZERO));
     let second = writer("second", at, (2 * SECOND, Duration::ZERO));
+    drop(manager); // or its keeper would never end
     let (noted, _) = lockstep(1, vec![holder, first, second]);
     noted.iter().map(|(name, _)| *name).eq(["holder", "first", "second"])
 }
@@ -64,8 +68,8 @@ pub(crate) fn nobody_overtakes(site: &Site) -> bool {
     (0..20).all(|seed| {
         let manager = site.manager();
         let waiter = writer("waiter", (&manager, &site.path), (SECOND, Duration::ZERO));
-        let (manager, path) = (manager.clone(), site.path.clone());
-        let greedy = move |baton: &crate::baton::Baton, notes: &super::site::Notes<_>| {
+        let path = site.path.clone();
+        let greedy = move |baton: &Arc<Baton>, notes: &Notes<_>| {
             let lease = manager.write(&path).unwrap();
             baton.sleep(2 * SECOND);
             drop(lease);
@@ -82,6 +86,7 @@ pub(crate) fn a_release_wakes_who_waits(site: &Site) -> bool {
     let at = (&manager, &site.path);
     let holder = writer("holder", at, (Duration::ZERO, 2 * SECOND));
     let waiter = writer("waiter", at, (SECOND, Duration::ZERO));
+    drop(manager); // or its keeper would never end
     let (noted, _) = lockstep(1, vec![holder, waiter]);
     noted[1] == ("waiter", 2 * SECOND)
 }

@@ -22,7 +22,6 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        manager::faulty::plant(manager::faulty::planted());
         let folder = tempfile::tempdir().unwrap();
         let site = Self { path: folder.path().join("x.duckdb"), _folder: folder };
         let make =
@@ -42,10 +41,6 @@ impl Site {
     /// The same, and it keeps no file that nobody uses.
     pub(crate) fn manager_that_keeps_nothing(&self) -> Manager {
         self.manager_with(Config { idle_max: Duration::ZERO, ..Config::default() })
-    }
-
-    pub(crate) fn read(&self, manager: &Manager, wait: Duration) -> Result<AnyLease, Error> {
-        manager.get_with(&self.path, AccessMode::ReadOnly, &patient(wait))
     }
 
     pub(crate) fn write(&self, manager: &Manager, wait: Duration) -> Result<AnyLease, Error> {
@@ -83,7 +78,7 @@ pub(crate) fn timed_out<T>(done: &Result<T, Error>) -> bool {
 pub(crate) type Notes<T> = Arc<Mutex<Vec<T>>>;
 
 /// What an actor does.
-pub(crate) type Part<'a, T> = (&'static str, Box<dyn FnOnce(&Baton, &Notes<T>) + Send + 'a>);
+pub(crate) type Part<'a, T> = (&'static str, Box<dyn FnOnce(&Arc<Baton>, &Notes<T>) + Send + 'a>);
 
 /// Runs the parts in lockstep; returns what they noted, and the steps.
 pub(crate) fn lockstep<T: Send + 'static>(

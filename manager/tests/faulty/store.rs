@@ -3,10 +3,13 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use manager::{Error, FeatureSpec, FeatureStore, Fill, Lookup, Manager, Publication, Selector};
+use manager::{
+    Config, Error, FeatureSpec, FeatureStore, Fill, Lookup, Manager, Publication, Selector,
+};
 
 use super::site::{Notes, Part, Site, lockstep};
 use crate::baton::Baton;
@@ -42,80 +45,97 @@ pub(crate) fn what_is_stored_is_found(site: &Site) -> bool {
 fn publisher(
     name: &'static str,
     version: u32,
-    here: FeatureStore,
-    there: FeatureStore,
+    here: &FeatureStore,
+    there: &FeatureStore,
 ) -> Part<'static, bool> {
-    let part = move |_: &Baton, found: &Notes<bool>| {
+    let (here, there) = (here.clone(), there.clone());
+    let part = move |_: &Arc<Baton>, found: &Notes<bool>| {
         publish(&here, version, vec![1]);
         found.lock().unwrap().push(has(&there, version));
     };
     (name, Box::new(part))
 }
 
+/// Runs the parts in lockstep, over two stores of one file that are opened in it too.
+fn over_stores<T: Send + 'static>(
+    site: &Site,
+    seed: u64,
+    parts: impl FnOnce(&FeatureStore, &FeatureStore) -> Vec<Part<'static, T>> + Send + 'static,
+) -> Vec<T> {
+    let path = site.path.with_file_name(format!("store-{seed}.duckdb"));
+    let open = move |baton: &Arc<Baton>, notes: &Notes<T>| {
+        let manager = Manager::new(Config::default()).unwrap();
+        let open = || FeatureStore::open(&manager, &path).unwrap();
+        for (name, part) in parts(&open(), &open()) {
+            let (of_part, notes) = (Arc::clone(baton), Arc::clone(notes));
+            baton.enter(name, Box::new(move || part(&of_part, &notes)));
+        }
+    };
+    lockstep(seed, vec![("opener", Box::new(open))]).0
+}
+
 pub(crate) fn what_is_acknowledged_is_found_by_a_reader_beside_it(site: &Site) -> bool {
     (0..30).all(|seed| {
-        let manager = site.manager();
-        let (here, there) = (open(site, &manager), open(site, &manager));
-        let version = 100 + seed as u32;
-        let reader = there.clone();
-        let look = move |_: &Baton, _: &Notes<bool>| {
-            let _ = has(&reader, version); // whatever it finds, its mirror is loaded
-        };
-        let parts = vec![publisher("publisher", version, here, there), ("reader", Box::new(look))];
-        drop(manager);
-        lockstep(seed, parts).0 == [true]
+        let found = over_stores(site, seed, |here, there| {
+            let reader = there.clone();
+            let look = move |_: &Arc<Baton>, _: &Notes<bool>| {
+                let _ = has(&reader, 1); // whatever it finds, its mirror is loaded
+            };
+            vec![publisher("publisher", 1, here, there), ("reader", Box::new(look))]
+        });
+        found == [true]
     })
 }
 
 pub(crate) fn what_is_acknowledged_is_stored(site: &Site) -> bool {
     (0..30).all(|seed| {
-        let manager = site.manager();
-        let (here, there) = (open(site, &manager), open(site, &manager));
-        let of = |name, nth| {
-            publisher(name, 10 * (100 + seed as u32) + nth, here.clone(), there.clone())
-        };
-        let parts = vec![of("one", 1), of("two", 2), of("three", 3), of("four", 4)];
-        drop((manager, here, there));
-        lockstep(seed, parts).0 == [true; 4]
+        let found = over_stores(site, seed, |here, there| {
+            let names = ["one", "two", "three", "four"];
+            (1..).zip(names).map(|(version, name)| publisher(name, version, here, there)).collect()
+        });
+        found == [true; 4]
     })
 }
 
 pub(crate) fn an_artefact_is_computed_once(site: &Site) -> bool {
     (0..10).all(|seed| {
-        let manager = site.manager();
-        let of = |name| -> Part<'static, ()> {
-            let store = open(site, &manager);
-            let part = move |baton: &Baton, computed: &Notes<()>| {
-                let compute = || -> Result<Fill, Error> {
-                    computed.lock().unwrap().push(());
-                    baton.sleep(Duration::from_millis(5));
-                    Ok(Fill::Bytes(vec![1]))
+        let computed = over_stores(site, seed, |here, there| {
+            let of = |name, store: &FeatureStore| -> Part<'static, ()> {
+                let store = store.clone();
+                let part = move |baton: &Arc<Baton>, computed: &Notes<()>| {
+                    let compute = || -> Result<Fill, Error> {
+                        computed.lock().unwrap().push(());
+                        baton.sleep(Duration::from_millis(5));
+                        Ok(Fill::Bytes(vec![1]))
+                    };
+                    store.get_or_compute(&spec(1), compute).unwrap();
                 };
-                store.get_or_compute(&spec(seed as u32), compute).unwrap();
+                (name, Box::new(part))
             };
-            (name, Box::new(part))
-        };
-        let parts = vec![of("one"), of("two")];
-        drop(manager);
-        lockstep(seed, parts).0.len() == 1
+            vec![of("one", here), of("two", there)]
+        });
+        computed.len() == 1
     })
 }
 
 pub(crate) fn a_negative_entry_ends(site: &Site) -> bool {
-    let store = open(site, &site.manager());
-    let part = move |baton: &Baton, missed: &Notes<bool>| {
-        let retry_after = Duration::from_mins(1);
-        let absent = Fill::Absent { reason: "no data yet".into(), retry_after };
-        store.publish(vec![Publication::new(&spec(1), absent)]).unwrap();
-        let look = || {
-            let found = store.get(spec(1).key()).unwrap();
-            missed.lock().unwrap().push(matches!(found, Lookup::Miss));
+    let missed = over_stores(site, 1, |here, _| {
+        let store = here.clone();
+        let part = move |baton: &Arc<Baton>, missed: &Notes<bool>| {
+            let retry_after = Duration::from_mins(1);
+            let absent = Fill::Absent { reason: "no data yet".into(), retry_after };
+            store.publish(vec![Publication::new(&spec(1), absent)]).unwrap();
+            let look = || {
+                let found = store.get(spec(1).key()).unwrap();
+                missed.lock().unwrap().push(matches!(found, Lookup::Miss));
+            };
+            look();
+            baton.sleep(2 * retry_after);
+            look();
         };
-        look();
-        baton.sleep(2 * retry_after);
-        look();
-    };
-    lockstep(1, vec![("one", Box::new(part))]).0 == [false, true]
+        vec![("one", Box::new(part))]
+    });
+    missed == [false, true]
 }
 
 /// The files of artefacts.
@@ -139,8 +159,11 @@ pub(crate) fn bytes_are_verified(site: &Site) -> bool {
 }
 
 pub(crate) fn the_file_comes_before_the_row(site: &Site) -> bool {
-    let store = open(site, &site.manager());
-    let part = move |_: &Baton, _: &Notes<()>| publish(&store, 1, vec![1; LARGE]);
+    let path = site.path.with_file_name("store.duckdb");
+    let part = move |_: &Arc<Baton>, _: &Notes<()>| {
+        let manager = Manager::new(Config::default()).unwrap();
+        publish(&FeatureStore::open(&manager, path).unwrap(), 1, vec![1; LARGE]);
+    };
     let (_, steps) = lockstep(1, vec![("publisher", Box::new(part))]);
     let place = |place: &str| steps.iter().position(|step| step.ends_with(place)).unwrap();
     place("put.renamed") < place("committed")
@@ -155,8 +178,9 @@ static SYNCS: AtomicU64 = AtomicU64::new(0);
 /// As that one: any number is answered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fsync(descriptor: i32) -> i32 {
-    let is_artefact = fs::read_link(format!("/proc/self/fd/{descriptor}"))
-        .is_ok_and(|path| path.parent().is_some_and(|folder| folder.ends_with("tmp")));
+    let is_artefact = fs::read_link(format!("/proc/self/fd/{descriptor}")).is_ok_and(|path| {
+        path.parent().is_some_and(|folder| folder.ends_with("store.duckdb.store/tmp"))
+    });
     SYNCS.fetch_add(u64::from(is_artefact), Ordering::SeqCst);
     // SAFETY: a system call on a number.
     unsafe { libc::syscall(libc::SYS_fsync, descriptor.as_raw_fd()) as i32 }

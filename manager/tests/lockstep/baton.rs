@@ -37,7 +37,7 @@ pub(crate) struct Baton {
     passed: Condvar,
 }
 
-type Body = Box<dyn FnOnce() + Send>;
+pub(crate) type Body = Box<dyn FnOnce() + Send>;
 
 /// Runs the actors in an order that the seed decides, and returns their steps.
 pub(crate) fn run(
@@ -125,7 +125,8 @@ impl Baton {
         }
     }
 
-    fn enter(self: &Arc<Self>, name: &str, body: Body) {
+    /// Begins another actor.
+    pub(crate) fn enter(self: &Arc<Self>, name: &str, body: Body) {
         let mut state = self.state();
         let actor = state.actors.len();
         state.actors.push((name.to_owned(), Standing::Ready));
