@@ -118,6 +118,10 @@ impl Evidence {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Violated if there is any evidence, else it holds; `message` says what was looked at.
     pub(crate) fn finding(self, message: String) -> Finding {
         Finding {

@@ -5,14 +5,21 @@
 //! A finding is a pure function of the script and the log. As in [`crate::check`], nobody is accused of what did not
 //! surely happen, and what a log cannot tell is [`Verdict::Unknown`](crate::check::Verdict::Unknown).
 
+mod agreement;
+mod durability;
+mod exclusion;
+mod fairness;
 #[cfg(test)]
 mod fixture;
+mod invariant;
 mod isolation;
 mod lists;
 mod no_deadlock;
 mod no_false_commit;
 mod no_lost_update;
 mod one_snapshot;
+mod phase;
+mod session;
 mod readable;
 mod transaction;
 
@@ -34,7 +41,7 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 6] {
+pub fn all() -> [&'static dyn Check; 13] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,
@@ -42,6 +49,13 @@ pub fn all() -> [&'static dyn Check; 6] {
         &one_snapshot::OneSnapshot,
         &readable::Readable,
         &isolation::Isolation,
+        &durability::Durability,
+        &invariant::Invariant,
+        &agreement::Agreement,
+        &session::Session,
+        &phase::Phase,
+        &exclusion::Exclusion,
+        &fairness::Fairness,
     ]
 }
 

@@ -19,7 +19,7 @@ use crate::lockstep::act::Act;
 use crate::lockstep::check;
 use crate::seed::fnv1a;
 
-pub use watched::{Lists, Watched};
+pub use watched::{Invariant, Lists, Rows, Watched};
 
 /// The drivers that run scripts.
 pub const DRIVERS: [&str; 4] = ["naive", "retrying", "separate", "managed"];

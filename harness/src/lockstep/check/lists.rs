@@ -63,7 +63,7 @@ fn row(line: &str) -> Option<(&str, Vec<u64>)> {
 
 /// What a statement did, if it was about a list and may have done anything.
 fn act<'a>(statement: &Statement<'a>) -> Result<Option<Act<'a>>, String> {
-    let Statement { step, sql, outcome } = statement;
+    let Statement { step, sql, outcome, .. } = statement;
     match (Word::of(sql), outcome.class) {
         (Some(Word::Append(key, value)), Class::Ok) if outcome.shown.trim_end() == "1" => {
             Ok(Some(Act::Append(key, value)))

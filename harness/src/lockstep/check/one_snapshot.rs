@@ -54,7 +54,7 @@ fn repeated<'a>(transaction: &Transaction<'a>) -> Vec<(Statement<'a>, Statement<
     let mut pairs = Vec::new();
     let mut asked: Vec<Statement<'a>> = Vec::new();
     for statement in &transaction.statements {
-        if !is_query(statement.sql) || statement.outcome.class != Class::Ok {
+        if !statement.is_query() || statement.outcome.class != Class::Ok {
             asked.clear();
             continue;
         }

@@ -3,28 +3,35 @@
 
 use reports::Hex64;
 
-use crate::lockstep::driver::{Class, Command, Outcome};
-use crate::lockstep::log::{Log, Step};
+use crate::lockstep::driver::{Class, Command, Outcome, is_query};
+use crate::lockstep::log::Log;
+use crate::lockstep::vocabulary::Word;
 
 /// A transaction that was begun.
 pub(super) struct Transaction<'a> {
     pub(super) actor: &'a str,
     pub(super) writes: bool,
-    /// The step in which it began, or in which that was tried first.
+    /// The step in which its beginning was begun, and that in which it was open.
     pub(super) began: usize,
+    pub(super) opened: usize,
     /// Its statements, in order.
     pub(super) statements: Vec<Statement<'a>>,
     /// The commit, if it was sent. That of a statement on its own is the statement itself.
     pub(super) commit: Option<Statement<'a>>,
-    /// The step in which it ended, or in which its process was killed; none if it was open at the end.
+    /// The step in which its end was begun, and that in which it had ended or its process was killed; none if it was open
+    /// at the end.
+    pub(super) closing: Option<usize>,
     pub(super) ended: Option<usize>,
     /// Whether it is one statement on its own.
     pub(super) is_alone: bool,
 }
 
-/// A statement and its end.
+/// A statement, or another operation, and its end.
 #[derive(Clone, Copy)]
 pub(super) struct Statement<'a> {
+    pub(super) actor: &'a str,
+    /// The step in which it was begun, and that in which it ended.
+    pub(super) first: usize,
     pub(super) step: usize,
     pub(super) sql: &'a str,
     pub(super) outcome: &'a Outcome,
@@ -77,78 +84,111 @@ pub(super) fn of(log: &Log) -> Vec<Transaction<'_>> {
 /// These and statements on their own.
 pub(super) fn all(log: &Log) -> Vec<Transaction<'_>> {
     let mut reading = Reading::default();
-    for (index, step) in log.steps.iter().enumerate() {
-        reading.step(index, step);
-    }
-    for (actor, first, last) in reading.under_way.clone() {
-        let op = log.steps[last].decision.op.as_str();
-        reading.statement(actor, first, Statement { step: last, sql: op, outcome: &UNDER_WAY });
+    for statement in statements(log) {
+        reading.statement(statement);
+        if statement.outcome.class == Class::Killed {
+            reading.end(statement, None);
+        }
     }
     reading.ended.append(&mut reading.open);
     reading.ended
+}
+
+/// Everything that was done, in the order of ends; what was under way when the log ended comes last.
+pub(super) fn statements(log: &Log) -> Vec<Statement<'_>> {
+    let mut statements = Vec::new();
+    let mut under_way: Vec<Statement<'_>> = Vec::new();
+    for (step, it) in log.steps.iter().enumerate() {
+        let (actor, sql) = (it.decision.actor.as_str(), it.decision.op.as_str());
+        let before = under_way.iter().position(|statement| statement.actor == actor);
+        let first = before.map_or(step, |at| under_way.swap_remove(at).first);
+        let outcome = it.came.as_ref().map(|came| &came.outcome);
+        let statement = Statement { actor, first, step, sql, outcome: &UNDER_WAY };
+        match outcome {
+            Some(outcome) if outcome.class.is_end() => {
+                statements.push(Statement { outcome, ..statement });
+            }
+            Some(outcome) if outcome.class == Class::Blocked => {}
+            _ => under_way.push(statement),
+        }
+    }
+    statements.append(&mut under_way);
+    statements
+}
+
+impl Statement<'_> {
+    /// Whether it only reads, as far as its first word tells.
+    pub(super) fn is_query(&self) -> bool {
+        is_query(self.sql)
+    }
+
+    /// Whether it surely wrote something: it succeeded, and does not say that it found no row.
+    pub(super) fn has_written(&self) -> bool {
+        let writes = self.begins_with(&["append", "put", "insert", "update", "delete"]);
+        let Outcome { class, shown, .. } = self.outcome;
+        writes && *class == Class::Ok && shown.trim_end() != "0"
+    }
+
+    fn begins_with(&self, words: &[&str]) -> bool {
+        let first = self.sql.split_whitespace().next().unwrap_or_default();
+        words.iter().any(|word| first.eq_ignore_ascii_case(word))
+    }
 }
 
 #[derive(Default)]
 struct Reading<'a> {
     open: Vec<Transaction<'a>>,
     ended: Vec<Transaction<'a>>,
-    /// Who is within a statement, since which step, and the last step of it.
-    under_way: Vec<(&'a str, usize, usize)>,
 }
 
 impl<'a> Reading<'a> {
-    fn step(&mut self, index: usize, step: &'a Step) {
-        let (actor, op) = (step.decision.actor.as_str(), step.decision.op.as_str());
-        let before = self.under_way.iter().position(|(it, ..)| *it == actor);
-        let first = before.map_or(index, |at| self.under_way.swap_remove(at).1);
-        match &step.came {
-            Some(came) if came.outcome.class.is_end() => {
-                let outcome = &came.outcome;
-                self.statement(actor, first, Statement { step: index, sql: op, outcome });
-                if outcome.class == Class::Killed {
-                    self.end(actor, index, None);
-                }
-            }
-            Some(came) if came.outcome.class == Class::Blocked => {}
-            _ => self.under_way.push((actor, first, index)),
-        }
-    }
-
-    fn statement(&mut self, actor: &'a str, first: usize, statement: Statement<'a>) {
-        let at = self.open.iter().position(|transaction| transaction.actor == actor);
+    fn statement(&mut self, statement: Statement<'a>) {
+        let at = self.open.iter().position(|it| it.actor == statement.actor);
         let succeeded = statement.outcome.class == Class::Ok;
         match (Command::of(statement.sql), at) {
             (command @ (Command::BeginRead | Command::BeginWrite), _) if succeeded => {
                 // One that is open still went with its process.
-                self.end(actor, statement.step, None);
+                self.end(statement, None);
                 let writes = command == Command::BeginWrite;
-                self.open.push(Transaction::new(actor, writes, first));
+                self.open.push(Transaction::new(statement, writes));
             }
             (Command::Sql(_), Some(at)) => self.open[at].statements.push(statement),
             (Command::Sql(_), None) => self.ended.push(Transaction {
                 statements: vec![statement],
                 commit: Some(statement),
+                closing: Some(statement.first),
                 ended: Some(statement.step),
                 is_alone: true,
-                ..Transaction::new(actor, true, first)
+                ..Transaction::new(statement, true)
             }),
-            (Command::Commit, _) => self.end(actor, statement.step, Some(statement)),
-            (Command::Rollback, _) => self.end(actor, statement.step, None),
+            (Command::Commit, _) => self.end(statement, Some(statement)),
+            (Command::Rollback, _) => self.end(statement, None),
             _ => {}
         }
     }
 
-    fn end(&mut self, actor: &str, step: usize, commit: Option<Statement<'a>>) {
-        if let Some(at) = self.open.iter().position(|transaction| transaction.actor == actor) {
+    /// Ends what the actor of a statement has open.
+    fn end(&mut self, by: Statement<'a>, commit: Option<Statement<'a>>) {
+        if let Some(at) = self.open.iter().position(|transaction| transaction.actor == by.actor) {
             let transaction = self.open.remove(at);
-            self.ended.push(Transaction { commit, ended: Some(step), ..transaction });
+            let (closing, ended) = (Some(by.first), Some(by.step));
+            self.ended.push(Transaction { commit, closing, ended, ..transaction });
         }
     }
 }
 
 impl<'a> Transaction<'a> {
-    fn new(actor: &'a str, writes: bool, began: usize) -> Self {
-        let statements = Vec::new();
-        Self { actor, writes, began, statements, commit: None, ended: None, is_alone: false }
+    fn new(begin: Statement<'a>, writes: bool) -> Self {
+        Self {
+            actor: begin.actor,
+            writes,
+            began: begin.first,
+            opened: begin.step,
+            statements: Vec::new(),
+            commit: None,
+            closing: None,
+            ended: None,
+            is_alone: false,
+        }
     }
 }

@@ -2,15 +2,43 @@
 
 use super::super::document::{Item, Section};
 use super::super::{ScenarioError, is_filled, optional};
-use super::Actor;
+use super::{Actor, DRIVERS};
 use crate::isolation::Level;
-use crate::lockstep::vocabulary::{Vocabulary, Word};
+use crate::lockstep::vocabulary::{ID, Vocabulary, Word};
 
 /// See the module's header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     /// What the operations `append` and `read` are about.
     pub lists: Option<Lists>,
+    /// What the operation `put` is about.
+    pub rows: Option<Rows>,
+    /// What no reader may find otherwise.
+    pub invariant: Option<Invariant>,
+    /// Queries that have the same answer at the end; at least two, or none.
+    pub agree: Vec<String>,
+    /// The drivers that let one write transaction be open at a time.
+    pub exclusion: Vec<String>,
+    /// While somebody waits, at most so many others get what it waits for after it has asked.
+    pub overtaken_max: Option<u32>,
+}
+
+/// Rows with a number each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The statement that puts one, with [`ID`] in the place of its number.
+    pub put: String,
+    /// Gives the numbers of all.
+    pub query: String,
+}
+
+/// A query and its only answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invariant {
+    /// The query.
+    pub query: String,
+    /// One row as the log shows it.
+    pub always: String,
 }
 
 /// A table of lists.
@@ -25,20 +53,34 @@ pub struct Lists {
 impl Watched {
     /// How operations on what is watched are said in SQL.
     pub fn vocabulary(&self) -> Vocabulary {
-        Vocabulary { lists: self.lists.as_ref().map(|lists| lists.table.clone()), put: None }
+        Vocabulary {
+            lists: self.lists.as_ref().map(|lists| lists.table.clone()),
+            put: self.rows.as_ref().map(|rows| rows.put.clone()),
+        }
     }
 
     /// What is asked when everybody has come to an end, and kept in the log.
     pub fn questions(&self) -> Vec<String> {
-        self.vocabulary().all_lists().into_iter().collect()
+        let lists = self.vocabulary().all_lists();
+        let rows = self.rows.as_ref().map(|rows| rows.query.clone());
+        let invariant = self.invariant.as_ref().map(|invariant| invariant.query.clone());
+        let one_each = lists.into_iter().chain(rows).chain(invariant);
+        one_each.chain(self.agree.iter().cloned()).collect()
     }
 }
 
 /// The tables of a script that [`read`] reads.
-pub(super) const KEYS: [&str; 1] = ["lists"];
+pub(super) const KEYS: [&str; 6] = ["lists", "rows", "invariant", "agree", "exclusion", "fairness"];
 
 pub(super) fn read(root: &Section<'_>, actors: &[Actor]) -> Result<Watched, ScenarioError> {
-    let watched = Watched { lists: optional(root, "lists", lists)? };
+    let watched = Watched {
+        lists: optional(root, "lists", lists)?,
+        rows: optional(root, "rows", rows)?,
+        invariant: optional(root, "invariant", invariant)?,
+        agree: optional(root, "agree", agree)?.unwrap_or_default(),
+        exclusion: optional(root, "exclusion", exclusion)?.unwrap_or_default(),
+        overtaken_max: optional(root, "fairness", fairness)?,
+    };
     understand(&watched, &root.item("actors"), actors)?;
     Ok(watched)
 }
@@ -50,6 +92,41 @@ fn lists(item: &Item<'_>) -> Result<Lists, ScenarioError> {
         table: table.item("table").text("the name of a table", is_name)?,
         level: optional(&table, "level", |item| item.choice(&levels))?.unwrap_or_default(),
     })
+}
+
+fn rows(item: &Item<'_>) -> Result<Rows, ScenarioError> {
+    let table = item.table(&["put", "query"])?;
+    Ok(Rows {
+        put: table
+            .item("put")
+            .text("a statement with `{id}` in the place of the number", |it| it.contains(ID))?,
+        query: table.item("query").text("a query that gives the numbers of all rows", is_filled)?,
+    })
+}
+
+fn invariant(item: &Item<'_>) -> Result<Invariant, ScenarioError> {
+    let table = item.table(&["query", "always"])?;
+    Ok(Invariant {
+        query: table.item("query").text("a query that gives one row", is_filled)?,
+        always: table.item("always").text("one line of text", |text| !text.contains('\n'))?,
+    })
+}
+
+fn agree(item: &Item<'_>) -> Result<Vec<String>, ScenarioError> {
+    let expected = "a list of at least two queries";
+    let item = item.table(&["queries"])?.item("queries");
+    let queries = item.list(expected, |item| item.text("a query", is_filled))?;
+    if queries.len() < 2 { Err(item.wrong_because(expected, " of one")) } else { Ok(queries) }
+}
+
+fn exclusion(item: &Item<'_>) -> Result<Vec<String>, ScenarioError> {
+    let drivers = DRIVERS.map(|driver| (driver, driver));
+    let item = item.table(&["drivers"])?.item("drivers");
+    item.list("a list of at least one driver", |item| item.choice(&drivers).map(str::to_owned))
+}
+
+fn fairness(item: &Item<'_>) -> Result<u32, ScenarioError> {
+    item.table(&["overtaken_max"])?.item("overtaken_max").integer(0..=1_000_000)
 }
 
 fn is_name(text: &str) -> bool {
@@ -64,7 +141,7 @@ fn understand(watched: &Watched, item: &Item<'_>, actors: &[Actor]) -> Result<()
         let Some(word) = Word::of(step) else { continue };
         let (is_known, table) = match word {
             Word::Append(..) | Word::Read(_) => (watched.lists.is_some(), "lists"),
-            Word::Put(_) => (false, "rows"),
+            Word::Put(_) => (watched.rows.is_some(), "rows"),
         };
         if !is_known {
             let remark = format!(", in which `{step}` stands without a table `[{table}]`");
