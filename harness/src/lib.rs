@@ -3,8 +3,9 @@
 //! The way of a run, a module each: a [`scenario`] and a [`seed`] give a [`plan`]; the [`run`] carries it out
 //! in worker processes whose [`driver`] gets at the store, doing the work of the [`pipeline`]; every event goes
 //! through a [`probe`] into the [`history`]; a [`check`] judges the history, [`tally`] counts it, [`judge`]
-//! holds both against what the scenario expects; a [`session`] makes the report of it. `DESIGN.md` says what
-//! a seed fixes and what it cannot.
+//! holds both against what the scenario expects; a [`session`] makes the report of it. In [`lockstep`] a strategy
+//! orders the steps; [`isolation`] and [`linearizable`] are its larger judges, which know no database. `DESIGN.md` says
+//! what a seed fixes and what it cannot.
 
 pub mod check;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod driver;
 pub mod history;
 pub mod isolation;
 pub mod judge;
+pub mod linearizable;
 pub mod lockstep;
 pub mod panel;
 pub mod pipeline;

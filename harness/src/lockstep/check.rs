@@ -13,6 +13,7 @@ mod fairness;
 mod fixture;
 mod invariant;
 mod isolation;
+mod linearizable;
 mod lists;
 mod no_deadlock;
 mod no_false_commit;
@@ -56,6 +57,7 @@ pub fn all() -> [&'static dyn Check; 13] {
         &phase::Phase,
         &exclusion::Exclusion,
         &fairness::Fairness,
+        &linearizable::Linearizable,
     ]
 }
 

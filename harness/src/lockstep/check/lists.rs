@@ -138,7 +138,8 @@ impl<'a> Lists<'a> {
     }
 }
 
-fn name(transaction: &Transaction<'_>) -> String {
+/// What people call a transaction.
+pub(super) fn name(transaction: &Transaction<'_>) -> String {
     let Transaction { actor, began, ended, .. } = transaction;
     match ended {
         Some(ended) if began == ended => format!("{actor} (step {began})"),
