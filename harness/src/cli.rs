@@ -33,7 +33,7 @@ mod crash_map;
 mod lockstep;
 mod store;
 
-use lockstep::{ExploreArgs, ReplayArgs};
+use lockstep::{ExploreArgs, ReplayArgs, ShrinkArgs};
 
 /// Runs training and evaluation pipelines against real DuckDB files, and judges what happened.
 #[derive(Debug, Parser)]
@@ -53,6 +53,8 @@ enum Verb {
     Explore(ExploreArgs),
     /// Run a recorded schedule again, and compare everything.
     Replay(ReplayArgs),
+    /// Make a failing schedule small: a scenario, a transcript in SQL, and a test in Rust.
+    Shrink(ShrinkArgs),
     /// Run the checks over a recorded history.
     Check {
         /// A file of `histories/`.
@@ -137,6 +139,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Run(run_args)) => run(&run_args),
         Some(Verb::Explore(explore_args)) => lockstep::explore(&explore_args),
         Some(Verb::Replay(replay_args)) => lockstep::replay(&replay_args),
+        Some(Verb::Shrink(shrink_args)) => lockstep::shrink(&shrink_args),
         Some(Verb::Check { history }) => judge(&history),
         Some(Verb::Status { database, json }) => status(&database, json),
         Some(Verb::Store(args)) => {

@@ -226,6 +226,7 @@ fn explain(
             scenario.id
         )),
         reproduced: None,
+        minimized: None,
     }
 }
 

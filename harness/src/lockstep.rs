@@ -12,6 +12,8 @@
 //! | [`log`] | the decision log: written before and after each step, read back | |
 //! | [`replay`] | a log → the same schedule again, or the first thing that differed | |
 //! | [`check`] | a log → findings | yes |
+//! | [`repro`] | a scenario and moves, followed as far as they apply → whether it fails in the same way | |
+//! | [`shrink`] | a failing log → the smallest case that fails in the same way | |
 //! | [`explore`] | many schedules → coverage, verdicts, kept failures | |
 //! | [`io`] | the engine's I/O calls, each put to a judge before it is made; what a loss of power leaves | |
 //! | [`crash_map`] | a workload → every I/O call × every fault → what is left | |
@@ -38,7 +40,9 @@ pub mod opening;
 pub mod process;
 pub mod replay;
 pub mod report;
+pub mod repro;
 pub mod schedule;
+pub mod shrink;
 pub mod strategy;
 pub mod vocabulary;
 

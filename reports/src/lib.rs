@@ -49,8 +49,8 @@ pub use model::{
     ScenarioTotals, Status, Summary, Versions,
 };
 pub use scenario::{
-    Actor, Check, Counts, Failure, Latencies, Latency, Mode, ScenarioReport, Score, StoreFigures,
-    Verdict,
+    Actor, Check, Counts, Failure, Latencies, Latency, Minimized, Mode, ScenarioReport, Score,
+    StoreFigures, Verdict,
 };
 pub use schema::schema;
 pub use summary::table;

@@ -266,6 +266,26 @@ pub struct Failure {
     pub replay_command: Option<String>,
     /// Times the failure came back, and times it was tried; null if it was not tried.
     pub reproduced: Option<[u32; 2]>,
+    /// The smallest case found that fails in the same way. Absent where nobody looked for one, or none was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimized: Option<Minimized>,
+}
+
+/// A failure made small.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Minimized {
+    /// Steps of the schedule before and after.
+    pub events: [u64; 2],
+    /// Statements of all actors and of the set-up before and after.
+    pub statements: [u64; 2],
+    /// The steps that are left, in order, each with its actor.
+    pub steps: Vec<String>,
+    /// Two steps whose order decides, in a sentence; null if no change of one place makes it pass.
+    pub critical_pair: Option<String>,
+    /// Times the smallest case failed in the same way, and times it was tried.
+    pub verified: [u32; 2],
+    /// Whether nothing could be left out any more, or time was out before that.
+    pub complete: bool,
 }
 
 #[cfg(test)]

@@ -10,14 +10,18 @@ use clap::{Args, ValueEnum};
 use reports::{ExitCode, ScenarioReport, Status};
 
 use crate::lockstep::explore::Explored;
-use crate::lockstep::log::Log;
 use crate::lockstep::replay::{self, Replayed};
+use crate::lockstep::repro;
 use crate::lockstep::session::{self, Options, ReplayOptions, Told};
 use crate::lockstep::strategy::{Kind, Pct};
 use crate::scenario::script::{DRIVERS, Script};
 use crate::seed::Seed;
 use crate::session::Session;
 use crate::suite;
+
+mod shrink;
+
+pub(crate) use shrink::{ShrinkArgs, shrink};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum StrategyName {
@@ -62,6 +66,9 @@ pub(crate) struct ExploreArgs {
     /// What schedules are drawn from: 0x and hexadecimal digits, or decimal.
     #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
     seed: Seed,
+    /// Leave failures that nobody expects as they are.
+    #[arg(long)]
+    no_shrink: bool,
     #[command(flatten)]
     shown: Shown,
 }
@@ -69,7 +76,7 @@ pub(crate) struct ExploreArgs {
 /// What `replay` takes.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// A decision log: `failures/…/decisions.jsonl` of an exploration.
+    /// A decision log, or a repro: `failures/…/decisions.jsonl` or `failures/…/repro.json`.
     file: PathBuf,
     /// How often.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -165,6 +172,7 @@ pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
         seed: args.seed,
         cases: args.cases,
         time: args.time.unwrap_or(TIME),
+        shrink: !args.no_shrink,
         output: args.shown.output.clone(),
     };
     if args.shown.people() {
@@ -268,9 +276,9 @@ impl Teller {
 
 /// Does `replay`.
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
-    let log = match Log::read(&args.file) {
+    let log = match repro::read_log(&args.file) {
         Ok(log) => log,
-        Err(error) => return fail(&error, ExitCode::Usage),
+        Err(error) => return fail(&error, error.exit_code()),
     };
     if args.shown.people() {
         tell!(
@@ -312,6 +320,9 @@ fn explain(scenario: &ScenarioReport) {
     failure.because.iter().for_each(|reason| tell!("│ {reason}"));
     if let Some([same, of]) = failure.reproduced {
         tell!("│ reproduced {same} of {of}");
+    }
+    if let Some(minimized) = &failure.minimized {
+        shrink::explain(minimized);
     }
     if let Some(command) = &failure.replay_command {
         tell!("│ replay: {command}");

@@ -20,8 +20,8 @@ mod no_false_commit;
 mod no_lost_update;
 mod one_snapshot;
 mod phase;
-mod session;
 mod readable;
+mod session;
 mod transaction;
 
 use super::log::Log;
@@ -42,7 +42,7 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 13] {
+pub fn all() -> [&'static dyn Check; 14] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,

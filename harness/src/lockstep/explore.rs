@@ -14,18 +14,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reports::{Canaries, Hex64};
+use reports::{Canaries, Hex64, Minimized};
 
 use super::check;
 use super::driver::{Class, Driver};
 use super::log::{Build, Ended, FORMAT, Header, Log, VERSION};
 use super::replay::{self, Divergence, Replayed};
+use super::repro;
 use super::schedule::{self, Job, ScheduleError, WATCHDOG};
+use super::shrink::{self, ShrinkError};
 use super::strategy::{Crash, Dfs, Kind, Part, Pct, Portfolio, Stop, Strategy, Swarm, Uniform};
 use super::workplace::Workplace;
 use crate::check::{Finding, Verdict};
 use crate::scenario::script::Script;
-use crate::seed::{Seed, fnv1a};
+use crate::seed::Seed;
 
 /// One schedule in so many is replayed as soon as it has ended.
 pub const RECHECK: u64 = 20;
@@ -46,6 +48,8 @@ pub struct Options<'a> {
     pub cases: u64,
     /// For at most that long.
     pub time: Duration,
+    /// Whether what nobody expects is made small at once, in the time that is left.
+    pub shrink: bool,
     /// Where logs are kept.
     pub folder: &'a Path,
     /// Set when the user presses Ctrl-C.
@@ -111,6 +115,8 @@ pub struct Kept {
     pub finding: Finding,
     /// How often a replay had the same outcome, of how many.
     pub reproduced: [u32; 2],
+    /// The smallest case, or why there is none; none if nobody asked for one.
+    pub shrunk: Option<Result<Minimized, String>>,
 }
 
 /// Why an exploration has no result.
@@ -194,6 +200,7 @@ struct Explorer<'a> {
     current: PathBuf,
     again: PathBuf,
     explored: Explored,
+    begun: Instant,
 }
 
 impl<'a> Explorer<'a> {
@@ -208,6 +215,7 @@ impl<'a> Explorer<'a> {
             options,
             workplace,
             build: Build::of_this_program(),
+            begun: Instant::now(),
             current: options.folder.join(format!("{name}.running.jsonl")),
             again: options.folder.join(format!("{name}.replay.jsonl")),
             explored: Explored {
@@ -331,7 +339,7 @@ impl<'a> Explorer<'a> {
 
     fn keep(&self, check: &str, finding: Finding, log: &Log) -> Result<Kept, ExploreError> {
         let Options { script, driver, folder, .. } = *self.options;
-        let fingerprint = fnv1a(format!("{}/{}/{check}", script.id, driver.name()).as_bytes());
+        let fingerprint = repro::fingerprint(&script.id, driver.name(), check);
         let place = folder.join("failures").join(format!("{}", Hex64(fingerprint)));
         let file = place.join("decisions.jsonl");
         let io = |action, path: &Path| {
@@ -345,7 +353,22 @@ impl<'a> Explorer<'a> {
             again += u32::from(matches!(self.replay(log)?, Replayed::Reproduced(_)));
         }
         let schedule = log.header.strategy.clone();
-        Ok(Kept { fingerprint, schedule, file, finding, reproduced: [again, VERIFIED] })
+        let is_expected = script.verdict(driver.name(), check) == Verdict::Violated;
+        let shrunk = (self.options.shrink && !is_expected && again == VERIFIED)
+            .then(|| self.shrink(check, log, &place).map_err(|error| error.to_string()));
+        Ok(Kept { fingerprint, schedule, file, finding, reproduced: [again, VERIFIED], shrunk })
+    }
+
+    fn shrink(&self, check: &str, log: &Log, place: &Path) -> Result<Minimized, ShrinkError> {
+        let left = self.options.time.saturating_sub(self.begun.elapsed());
+        let options = shrink::Options {
+            check: Some(check),
+            time: left.min(shrink::TIME),
+            ..shrink::Options::new(self.options.driver)
+        };
+        let shrunk = shrink::shrink(log, &options, &mut |_| ())?;
+        shrunk.repro.write(place, &shrunk.log)?;
+        Ok(shrink::minimized(&shrunk))
     }
 }
 

@@ -338,6 +338,17 @@ impl Log {
         Ok(log)
     }
 
+    /// The bytes of its file.
+    pub fn text(&self) -> String {
+        let mut lines = vec![Line::Header(self.header.clone())];
+        for step in &self.steps {
+            lines.push(Line::Decision(step.decision.clone()));
+            lines.extend(step.came.clone().map(Line::Came));
+        }
+        lines.extend(self.end.clone().map(Line::End));
+        lines.iter().map(|line| serde_json::to_string(line).unwrap_or_default() + "\n").collect()
+    }
+
     /// Whether its end is missing.
     pub fn is_cut(&self) -> bool {
         self.end.is_none()

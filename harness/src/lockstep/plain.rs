@@ -14,19 +14,21 @@ use parking_lot::Mutex;
 use super::driver::{Actor, Class, Command, DriverError, Outcome, Turn, Waits, World};
 use super::sql;
 use crate::scenario::script::Script;
-use crate::seed::{Prng, Seed};
+use crate::seed::{Prng, Seed, fnv1a};
 
 /// Instances that have no file at the moment.
 static IDLE: Mutex<Vec<Connection>> = Mutex::new(Vec::new());
 
-/// The bytes of the last script's database, which is made once for all schedules.
+/// The bytes of the last set-up's database, which is made once for all schedules.
 static TEMPLATE: Mutex<Option<(u64, Vec<u8>)>> = Mutex::new(None);
 
 /// Puts a fresh copy of the script's database into the folder.
 pub(super) fn copy(script: &Script, folder: &Path) -> Result<PathBuf, DriverError> {
     let mut template = TEMPLATE.lock();
-    if template.as_ref().is_none_or(|(digest, _)| *digest != script.digest) {
-        *template = Some((script.digest, sql::template(script, folder)?));
+    // Scenarios that differ elsewhere have the same one.
+    let setup = fnv1a(script.setup.join("\0").as_bytes());
+    if template.as_ref().is_none_or(|(digest, _)| *digest != setup) {
+        *template = Some((setup, sql::template(script, folder)?));
     }
     let (_, bytes) = template.as_ref().expect("it was just made");
     let path = sql::path(folder);

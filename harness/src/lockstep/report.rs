@@ -90,6 +90,7 @@ pub fn replayed(
         because,
         replay_command: None,
         reproduced: Some(reproduced),
+        minimized: None,
     });
     ScenarioReport {
         status,
@@ -191,11 +192,20 @@ fn unexpected(checks: &[CheckReport], explored: &Explored) -> Option<Kept> {
 fn failed(kept: &Kept) -> Failure {
     let mut because = vec![format!("schedule {}: {}", kept.schedule, kept.finding.message)];
     because.extend(kept.finding.because.iter().cloned());
+    let minimized = match &kept.shrunk {
+        Some(Ok(minimized)) => Some(minimized.clone()),
+        Some(Err(reason)) => {
+            because.push(format!("it was not made smaller: {reason}"));
+            None
+        }
+        None => None,
+    };
     Failure {
         fingerprint: Hex64(kept.fingerprint),
         because,
         replay_command: Some(replay_command(kept)),
         reproduced: Some(kept.reproduced),
+        minimized,
     }
 }
 
@@ -210,6 +220,7 @@ fn diverged(script: &Script, driver: &str, explored: &Explored) -> Option<Failur
         ],
         replay_command: None,
         reproduced: None,
+        minimized: None,
     })
 }
 
@@ -221,6 +232,7 @@ fn not_found(script: &Script, driver: &str, checks: &[CheckReport]) -> Option<Fa
         because: vec![format!("{}: expected {}: {}", check.id, check.expected, check.message)],
         replay_command: None,
         reproduced: None,
+        minimized: None,
     })
 }
 

@@ -12,6 +12,7 @@ use super::log::Log;
 use super::replay::{self, Replayed};
 use super::report;
 use super::schedule::{Job, ScheduleError, WATCHDOG};
+use super::shrink::{self, Progress, ShrinkError, Shrunk};
 use super::strategy::Kind;
 use super::workplace::Workplace;
 use crate::probe::as_ns;
@@ -35,6 +36,8 @@ pub struct Options {
     pub cases: u64,
     /// For at most that long in all, divided between them.
     pub time: Duration,
+    /// Whether what nobody expects is made small at once.
+    pub shrink: bool,
     /// The folder that gets a folder for this run.
     pub output: PathBuf,
 }
@@ -45,6 +48,18 @@ pub struct ReplayOptions {
     pub log: Log,
     /// How often.
     pub times: u32,
+    /// The folder that gets a folder for this run.
+    pub output: PathBuf,
+}
+
+/// What shrinking is asked for.
+pub struct ShrinkOptions {
+    /// What fails.
+    pub log: Log,
+    /// Of several failures that of this check.
+    pub check: Option<String>,
+    /// For at most that long.
+    pub time: Duration,
     /// The folder that gets a folder for this run.
     pub output: PathBuf,
 }
@@ -69,6 +84,9 @@ pub enum LockstepError {
     /// A replay could not be run.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// A log could not be made smaller.
+    #[error(transparent)]
+    Shrink(#[from] ShrinkError),
     /// There is no driver of that name.
     #[error("there is no driver `{0}`; the built-in ones are naive and managed")]
     Driver(String),
@@ -98,13 +116,14 @@ impl LockstepError {
             Self::Schedule(source) | Self::Explore(ExploreError::Schedule { source, .. }) => {
                 source.exit_code()
             }
+            Self::Shrink(error) => error.exit_code(),
             Self::Driver(_) | Self::Scenario(_) => ExitCode::Usage,
         }
     }
 }
 
 impl ScheduleError {
-    fn exit_code(&self) -> ExitCode {
+    pub(super) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Log(_) => ExitCode::NotWritten,
             Self::Driver { source: DriverError::Scenario(_), .. } | Self::Counter { .. } => {
@@ -144,6 +163,7 @@ pub fn explore(
                 seed: options.seed,
                 cases: options.cases,
                 time: left / (jobs.len() - index) as u32,
+                shrink: options.shrink,
                 folder: &run.folder,
                 interrupted,
             },
@@ -222,6 +242,35 @@ pub fn replay(options: &ReplayOptions) -> Result<(Session, Vec<Replayed>), Locks
     let session =
         run.end(ReportKind::Replay, vec![scenario], Canaries::default(), &options.output)?;
     Ok((session, all))
+}
+
+/// Makes a failing log small, and writes the report, with the small case in the folder of its failure. `tell` is called
+/// on the way.
+///
+/// # Errors
+///
+/// A [`LockstepError`] if there is no report.
+pub fn shrink(
+    options: &ShrinkOptions,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<(Session, Shrunk, PathBuf), LockstepError> {
+    let name = &options.log.header.driver;
+    let driver = super::driver(name).ok_or_else(|| LockstepError::Driver(name.clone()))?;
+    let run = Run::begin(&options.output)?;
+    let asked = shrink::Options {
+        check: options.check.as_deref(),
+        time: options.time,
+        ..shrink::Options::new(&*driver)
+    };
+    let shrunk = shrink::shrink(&options.log, &asked, tell).inspect_err(|_| {
+        let _ = std::fs::remove_dir(&run.folder); // nothing is in it, and nothing will be
+    })?;
+    let place = run.folder.join("failures").join(shrunk.repro.fingerprint.to_string());
+    let file = shrunk.repro.write(&place, &shrunk.log).map_err(ShrinkError::Repro)?;
+    let scenario = shrink::report(&shrunk, &file).map_err(ShrinkError::Repro)?;
+    let session =
+        run.end(ReportKind::Replay, vec![scenario], Canaries::default(), &options.output)?;
+    Ok((session, shrunk, file))
 }
 
 /// The scenario that a log holds.

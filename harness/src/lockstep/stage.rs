@@ -23,7 +23,7 @@ use crate::scenario::script::{Actor, EachActor};
 /// The operation of an actor whose process was killed.
 pub(super) const RESTART: &str = "restart";
 /// What a thread of the manager does.
-const ON_ITS_OWN: &str = "(on its own)";
+pub(super) const ON_ITS_OWN: &str = "(on its own)";
 /// So many times in a row may time jump for threads of the manager alone, before nobody is expected to move again.
 const IDLE_JUMPS_MAX: u32 = 16;
 

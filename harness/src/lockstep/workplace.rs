@@ -43,6 +43,11 @@ impl Workplace {
         }
         Ok(fresh)
     }
+
+    /// A file that stays when the folder is emptied.
+    pub(super) fn beside(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
 }
 
 impl Drop for Workplace {

@@ -4,6 +4,9 @@ mod drivers;
 mod files;
 mod order;
 mod processes;
+#[rustfmt::skip]
+mod repro_lost_update;
+mod shrink;
 mod verbs;
 
 use std::fs;
@@ -100,6 +103,7 @@ impl Bench {
             seed: Seed(7),
             cases,
             time: Duration::from_mins(2),
+            shrink: false,
             folder: self.folder.path(),
             interrupted: &AtomicBool::new(false),
         };

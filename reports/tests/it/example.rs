@@ -1,8 +1,8 @@
 //! A report in which every field is filled, and its parts for the tests that need less.
 
 use reports::{
-    Actor, Canaries, Check, Counts, Failure, Hex64, Kind, Latencies, Latency, Machine, Mode,
-    Provenance, Report, ScenarioReport, Score, Status, Verdict, Versions,
+    Actor, Canaries, Check, Counts, Failure, Hex64, Kind, Latencies, Latency, Machine, Minimized,
+    Mode, Provenance, Report, ScenarioReport, Score, Status, Verdict, Versions,
 };
 
 /// The report that is pinned as `golden/run.json`.
@@ -71,6 +71,16 @@ pub(crate) fn naive() -> ScenarioReport {
                 "harness replay --scenario walk-forward --seed 0x5eed00000000002a".to_owned(),
             ),
             reproduced: Some([19, 20]),
+            minimized: Some(Minimized {
+                events: [112, 8],
+                statements: [120, 10],
+                steps: vec!["ada: begin write".to_owned(), "bob: commit".to_owned()],
+                critical_pair: Some(
+                    "fails if `bob: commit` comes before `ada: commit`, not if after".to_owned(),
+                ),
+                verified: [3, 3],
+                complete: true,
+            }),
         }),
         ..managed()
     }

@@ -4,7 +4,7 @@
 use super::Check;
 use super::transaction::{self, Statement, Transaction};
 use crate::check::{Evidence, Finding};
-use crate::lockstep::driver::{Class, is_query};
+use crate::lockstep::driver::Class;
 use crate::lockstep::log::Log;
 use crate::scenario::script::Script;
 

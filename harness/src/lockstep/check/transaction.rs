@@ -5,7 +5,6 @@ use reports::Hex64;
 
 use crate::lockstep::driver::{Class, Command, Outcome, is_query};
 use crate::lockstep::log::Log;
-use crate::lockstep::vocabulary::Word;
 
 /// A transaction that was begun.
 pub(super) struct Transaction<'a> {

@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use crate::support::{Ran, Running, Site, harness, read, workspace};
 
-fn ran(site: &Site, verb: &str, arguments: &[&str]) -> Ran {
+pub(super) fn ran(site: &Site, verb: &str, arguments: &[&str]) -> Ran {
     let mut command = harness(&[verb, "--output"]);
     Running::start(command.arg(site.output()).args(arguments)).finish()
 }
 
 /// The scenario `lost-update`, with nothing said about what is expected.
-fn surprising(site: &Site) -> PathBuf {
+pub(super) fn surprising(site: &Site) -> PathBuf {
     let text = read(workspace().join("scenarios/threads/lost-update.toml"));
     let (text, _) = text.split_once("[expect.naive]").unwrap();
     site.file("surprise.toml", text)
 }
 
 /// The one log that an exploration kept.
-fn kept(site: &Site) -> PathBuf {
+pub(super) fn kept(site: &Site) -> PathBuf {
     let failures = fs::read_dir(site.latest().join("failures")).unwrap();
     let folders: Vec<_> = failures.map(|entry| entry.unwrap().path()).collect();
     assert_eq!(folders.len(), 1);
     folders[0].join("decisions.jsonl")
 }
 
-fn valid(site: &Site) -> Value {
+pub(super) fn valid(site: &Site) -> Value {
     let report: Value = serde_json::from_str(&read(site.latest().join("report.json"))).unwrap();
     let schema = jsonschema::validator_for(&reports::schema()).unwrap();
     assert!(schema.is_valid(&report), "{:?}", schema.iter_errors(&report).next());
