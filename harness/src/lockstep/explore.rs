@@ -301,7 +301,7 @@ impl<'a> Explorer<'a> {
         explored.steps += log.steps.len() as u64;
         for came in log.steps.iter().filter_map(|step| step.came.as_ref()) {
             match came.outcome.class {
-                Class::Ok => {}
+                Class::Ok | Class::Paused | Class::Killed => {}
                 Class::Blocked => explored.blocked += 1,
                 Class::Conflict => explored.conflicts += 1,
                 _ => explored.errors += 1,

@@ -9,6 +9,7 @@ mod repro_lost_update;
 mod shrink;
 mod verbs;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +24,7 @@ use harness::lockstep::strategy::{Kind, Strategy};
 use harness::lockstep::{check, managed::Managed, naive::Naive};
 use harness::scenario::script::Script;
 use harness::seed::Seed;
+use reports::Canaries;
 
 use crate::support::workspace;
 use drivers::{Clock, Fake, TwoFiles};
@@ -132,7 +134,7 @@ fn the_same_seed_twice_gives_identical_logs_and_contents_for_200_random_schedule
         for (number, (one, other)) in first.iter().zip(&second).enumerate() {
             assert!(one == other, "schedule {number} on {} differs", driver.name());
         }
-        let distinct: std::collections::BTreeSet<_> = first.iter().map(|(log, _)| log).collect();
+        let distinct: BTreeSet<_> = first.iter().map(|(log, _)| log).collect();
         assert!(count / 10 < distinct.len(), "a seed draws many schedules: {}", distinct.len());
     }
 }
@@ -239,7 +241,7 @@ fn virtual_time_jumps_to_the_earliest_timer_when_nobody_can_move() {
 fn every_check_catches_its_canary_in_real_schedules() {
     let bench = Bench::new();
     let explored = bench.explore(&shipped("three-by-six.toml"), &Managed, Kind::Random, 5);
-    assert_eq!(explored.canaries, reports::Canaries { planted: 5, caught: 5 });
+    assert_eq!(explored.canaries, Canaries { planted: 5, caught: 5 });
     let holds: Vec<_> = explored.checks.iter().map(|(id, tally)| (*id, tally.holds)).collect();
     assert_eq!(
         holds,
@@ -251,6 +253,24 @@ fn every_check_catches_its_canary_in_real_schedules() {
             ("readable", 5)
         ]
     );
+}
+
+#[test]
+fn every_check_that_a_scenario_asks_for_catches_its_canary_in_real_schedules() {
+    let bench = Bench::new();
+    let mut asked = BTreeSet::new();
+    for file in ["list-append.toml", "rows.toml", "transfer.toml"] {
+        let explored = bench.explore(&shipped(file), &Managed, Kind::Random, 10);
+        for (id, tally) in &explored.checks {
+            assert_eq!((tally.violated, tally.unknown), (0, 0), "{file}: {id}");
+        }
+        let Canaries { planted, caught } = explored.canaries;
+        assert_eq!((planted, caught), (explored.checks.len() as u32, planted), "{file}");
+        asked.extend(explored.checks.into_keys());
+    }
+    let ids: BTreeSet<_> = check::all().into_iter().map(check::Check::id).collect();
+    let others: Vec<_> = ids.difference(&asked).copied().collect();
+    assert_eq!(others, ["no_lost_update", "one_snapshot", "phase"], "they have tests of their own");
 }
 
 #[test]

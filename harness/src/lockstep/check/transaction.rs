@@ -99,10 +99,11 @@ pub(super) fn statements(log: &Log) -> Vec<Statement<'_>> {
     let mut under_way: Vec<Statement<'_>> = Vec::new();
     for (step, it) in log.steps.iter().enumerate() {
         let (actor, sql) = (it.decision.actor.as_str(), it.decision.op.as_str());
+        let begun = Statement { actor, first: step, step, sql, outcome: &UNDER_WAY };
         let before = under_way.iter().position(|statement| statement.actor == actor);
-        let first = before.map_or(step, |at| under_way.swap_remove(at).first);
+        let begun = before.map_or(begun, |at| under_way.swap_remove(at));
+        let statement = Statement { step, ..begun };
         let outcome = it.came.as_ref().map(|came| &came.outcome);
-        let statement = Statement { actor, first, step, sql, outcome: &UNDER_WAY };
         match outcome {
             Some(outcome) if outcome.class.is_end() => {
                 statements.push(Statement { outcome, ..statement });
