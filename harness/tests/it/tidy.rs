@@ -270,6 +270,19 @@ fn checks_name_the_history_and_nothing_else() {
         ],
         "a check is a pure function of the script and the log",
     );
+    for folder in ["harness/src/isolation", "harness/src/linearizable"] {
+        let others = [
+            "manager::",
+            "duckdb::",
+            "Instant",
+            "SystemTime",
+            "std::fs",
+            "std::env",
+            "rand::",
+            "crate::",
+        ];
+        only(&[], folder, &others, "it knows no database, log or clock");
+    }
 }
 
 /// A library that defined `open` or `write` would take them away from every program that it is linked to.

@@ -192,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn of_a_commit_that_succeeds_after_a_refusal_all_rows_are_there_or_none() {
+        for (rows, verdict) in [
+            ("1\n2\n", Verdict::Holds),
+            ("1\n2\n6\n7\n", Verdict::Holds),
+            ("1\n2\n7\n", Verdict::Violated),
+        ] {
+            let (script, log) = with(rows)
+                .ok("joe", "begin write", "")
+                .ok("joe", "put 6", "1\n")
+                .ok("joe", "put 7", "1\n")
+                .step("joe", "put 8", Outcome::new(Class::Constraint, ""))
+                .ok("joe", "commit", "")
+                .build();
+            assert_eq!(finding(&Durability, &script, &log).verdict, verdict, "{rows}");
+        }
+    }
+
+    #[test]
     fn what_nobody_looked_at_or_what_is_no_row_is_unknown() {
         let (script, mut log) = with("1\n2\n").build();
         log.end = None;

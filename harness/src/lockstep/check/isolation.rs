@@ -143,9 +143,14 @@ mod tests {
     #[test]
     fn what_the_log_does_not_keep_is_unknown_and_what_surely_happened_is_not() {
         let too_much = vocabulary::list(&(1..500).collect::<Vec<_>>());
-        for (op, result) in [("read x", &*too_much), ("read x", "NULL\n"), ("append x 9", "0\n")] {
+        for (op, result, message) in [
+            ("read x", &*too_much, "`read x` at step 7 gave more than the log keeps"),
+            ("read x", "NULL\n", "`read x` at step 7 gave no list"),
+            ("append x 9", "0\n", "`append x 9` at step 7 found no list, or more than one"),
+        ] {
             let (script, log) = good().ok("eve", op, result).build();
-            assert_eq!(finding(&Isolation, &script, &log).verdict, Verdict::Unknown, "{result}");
+            let found = finding(&Isolation, &script, &log);
+            assert_eq!((found.verdict, &*found.message), (Verdict::Unknown, message));
             let (script, log) = good().ok("eve", op, result).ok("eve", "read x", "\n").build();
             assert_eq!(finding(&Isolation, &script, &log).verdict, Verdict::Violated, "{result}");
         }
@@ -179,6 +184,33 @@ mod tests {
                 .maybe("eve", "append x 3", outcome)
                 .build();
             assert_eq!(finding(&Isolation, &script, &log).verdict, Verdict::Holds);
+        }
+    }
+
+    #[test]
+    fn who_is_killed_within_a_transaction_has_none_afterwards() {
+        let (script, log) = good()
+            .ends_with("SELECT k, v FROM lists ORDER BY k", "x|,1,4\ny|,2\n")
+            .ok("eve", "begin write", "")
+            .ok("eve", "append x 3", "1\n")
+            .step("eve", "read x", Outcome::new(Class::Killed, ""))
+            .ok("eve", "append x 4", "1\n")
+            .build();
+        assert_eq!(finding(&Isolation, &script, &log).verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn a_statement_in_pieces_is_the_one_that_was_begun() {
+        let pieces = |end| {
+            good()
+                .ends_with("SELECT k, v FROM lists ORDER BY k", "x|,1,3\ny|,2\n")
+                .step("eve", "append x 3", Outcome::new(Class::Paused, ""))
+                .step("eve", "a point within it", Outcome::new(end, "1\n"))
+                .build()
+        };
+        for (end, verdict) in [(Class::Ok, Verdict::Holds), (Class::Conflict, Verdict::Violated)] {
+            let (script, log) = pieces(end);
+            assert_eq!(finding(&Isolation, &script, &log).verdict, verdict, "{end}");
         }
     }
 

@@ -219,6 +219,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_transaction_of_unknown_end_has_read_explains_nothing() {
+        let unknown = lists()
+            .ok("ada", "begin write", "")
+            .ok("ada", "read x", ",9\n")
+            .ok("ada", "append x 2", "1\n")
+            .step("ada", "commit", Outcome::new(Class::Unknown, ""))
+            .ok("bob", "append x 1", "1\n");
+        assert_eq!(judged(unknown).verdict, Verdict::Holds, "the append came late, and is there");
+    }
+
+    #[test]
     fn a_lease_that_two_have_at_once_is_told() {
         let first = || {
             Fixture::new("").ok("ada", "acquire x", "").step(

@@ -213,6 +213,13 @@ mod tests {
     }
 
     #[test]
+    fn who_evaluates_may_write_and_then_sees_it() {
+        let own =
+            evaluating().ok("eve", "UPDATE t SET n = 2", "1\n").ok("eve", "SELECT n FROM t", "2\n");
+        assert_eq!(judged(own).verdict, Verdict::Holds);
+    }
+
+    #[test]
     fn what_was_not_surely_written_and_committed_is_held_against_nobody() {
         for (op, class, shown) in [
             ("UPDATE t SET n = 2", Class::Ok, "0\n"),
