@@ -248,13 +248,15 @@ impl Drop for GateFile {
 
 /// Whether a planted bug keeps a byte from being taken.
 fn is_left_out(byte: i64, share: Share) -> bool {
-    match (byte, share) {
-        (byte::FILE, _) => faulty!(Fault::NoGate),
-        (byte::TURNSTILE, _) => faulty!(Fault::NoTurnstile),
-        (byte::TRAINING | byte::EVALUATION, Share::Shared) => faulty!(Fault::PhaseNotHeld),
-        (byte::TRAINING, Share::Exclusive) => faulty!(Fault::EvaluationDoesNotWait),
-        _ => false,
-    }
+    let is_shared = share == Share::Shared;
+    let is_phase = byte == byte::TRAINING || byte == byte::EVALUATION;
+    let left_out = [
+        (byte == byte::FILE, faulty!(Fault::NoGate)),
+        (byte == byte::TURNSTILE, faulty!(Fault::NoTurnstile)),
+        (is_phase && is_shared, faulty!(Fault::PhaseNotHeld)),
+        (byte == byte::TRAINING && !is_shared, faulty!(Fault::EvaluationDoesNotWait)),
+    ];
+    left_out.contains(&(true, true))
 }
 
 pub(crate) fn full_disk_is_none<T>(result: io::Result<Option<T>>) -> io::Result<Option<T>> {

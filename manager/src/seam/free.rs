@@ -3,41 +3,41 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-#[inline(always)]
+#[inline]
 pub(crate) fn is_on() -> bool {
     false
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn now() -> Option<Duration> {
     None
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn unix_ms() -> Option<u64> {
     None
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn point(_place: &str) {}
 
-#[inline(always)]
+#[inline]
 pub(crate) fn takes(_byte: i64) {}
 
-#[inline(always)]
+#[inline]
 pub(crate) fn gave_back(_byte: i64) {}
 
-#[inline(always)]
+#[inline]
 pub(crate) fn wait(_place: &str, _deadline: Instant, _is_over: impl FnMut() -> bool) -> bool {
     false
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn wait_for_byte(_: i64, _deadline: Instant, _is_over: impl FnMut() -> bool) -> bool {
     false
 }
 
-#[inline(always)]
+#[inline]
 pub(crate) fn wake() {}
 
 /// Starts a thread of the manager's own.

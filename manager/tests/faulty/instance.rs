@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use manager::{AccessMode, Error, Manager};
 
-use super::site::{FILE, Notes, Other, Site, lockstep, patient};
+use super::site::{
+    FILE, Notes, Other, Site, lockstep, manager, manager_that_keeps_nothing, patient,
+};
 use crate::baton::Baton;
 
 pub(crate) fn a_hard_link_is_refused(site: &Site) -> bool {
-    let manager = site.manager();
-    let _lease = manager.read(&site.path).unwrap();
+    let (one, other) = (manager(), manager());
+    let _lease = one.read(&site.path).unwrap();
     let link = site.path.with_file_name("link.duckdb");
     fs::hard_link(&site.path, &link).unwrap();
-    matches!(site.manager().read(&link), Err(Error::AlreadyManaged { .. }))
+    matches!(other.read(&link), Err(Error::AlreadyManaged { .. }))
 }
 
 pub(crate) fn a_file_that_was_replaced_is_refused(site: &Site) -> bool {
-    let (manager, path) = (site.manager(), site.path.clone());
+    let (manager, path) = (manager(), site.path.clone());
     let other = Other::with(&path, FILE);
     let waiter = move |_: &Arc<Baton>, refused: &Notes<bool>| {
         let lease =
@@ -38,14 +40,14 @@ pub(crate) fn a_file_that_was_replaced_is_refused(site: &Site) -> bool {
 }
 
 pub(crate) fn the_lock_survives_a_close(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let _lease = manager.write(&site.path).unwrap();
     drop(File::open(&site.path).unwrap());
     Other::at(&site.path).sees(100)
 }
 
 pub(crate) fn no_descriptor_stays(site: &Site) -> bool {
-    let manager = site.manager_that_keeps_nothing();
+    let manager = manager_that_keeps_nothing();
     let open = || {
         let entries = fs::read_dir("/proc/self/fd").unwrap();
         let gate = manager::gate_path(&site.path);
@@ -62,7 +64,7 @@ pub(crate) fn no_descriptor_stays(site: &Site) -> bool {
 }
 
 pub(crate) fn a_reader_has_one_snapshot(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let writer = manager.write(&site.path).unwrap().unbind();
     let reader = manager.read(&site.path).unwrap();
     let count =
@@ -73,7 +75,7 @@ pub(crate) fn a_reader_has_one_snapshot(site: &Site) -> bool {
 }
 
 pub(crate) fn nothing_is_left_behind(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     manager.write(&site.path).unwrap().execute_batch("ATTACH ':memory:' AS other").unwrap();
     let lease = manager.read(&site.path).unwrap();
     let databases = "SELECT count(*) FROM duckdb_databases() WHERE database_name = 'other'";
@@ -82,7 +84,7 @@ pub(crate) fn nothing_is_left_behind(site: &Site) -> bool {
 }
 
 pub(crate) fn a_child_is_refused(site: &Site) -> bool {
-    let manager: Manager = site.manager();
+    let manager: Manager = manager();
     // SAFETY: the child calls the manager, which is to refuse it before it does anything, and ends without unwinding.
     unsafe {
         let child = libc::fork();
@@ -98,7 +100,7 @@ pub(crate) fn a_child_is_refused(site: &Site) -> bool {
 }
 
 pub(crate) fn the_log_of_another_file_stays(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let lease = manager.write(&site.path).unwrap();
     lease.transaction(|tx| tx.execute("INSERT INTO t VALUES (1)", [])).unwrap();
     let log = site.path.with_added_extension("wal");

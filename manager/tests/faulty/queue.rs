@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use manager::{AccessMode, Error, Manager};
 
-use super::site::{Notes, Part, SHORT, Site, lockstep, patient, timed_out};
+use super::site::{Notes, Part, SHORT, Site, lockstep, manager, patient, timed_out};
 use crate::baton::Baton;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ fn writer(
 }
 
 pub(crate) fn a_wait_ends_at_its_deadline(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let at = (&manager, &site.path);
     let holder = writer("holder", at, (Duration::ZERO, 3 * HOUR));
     let waiter = writer("waiter", at, (SECOND, Duration::ZERO));
@@ -42,19 +42,19 @@ pub(crate) fn a_wait_ends_at_its_deadline(site: &Site) -> bool {
 }
 
 pub(crate) fn there_is_one_writer(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let _lease = manager.write(&site.path).unwrap();
     !site.another_can_write(&manager)
 }
 
 pub(crate) fn a_writer_waits_for_readers(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let _lease = manager.read(&site.path).unwrap();
     !site.another_can_write(&manager)
 }
 
 pub(crate) fn first_come_first_served(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let at = (&manager, &site.path);
     let holder = writer("holder", at, (Duration::ZERO, 3 * SECOND));
     let first = writer("first", at, (SECOND, Duration::ZERO));
@@ -66,7 +66,7 @@ pub(crate) fn first_come_first_served(site: &Site) -> bool {
 
 pub(crate) fn nobody_overtakes(site: &Site) -> bool {
     (0..20).all(|seed| {
-        let manager = site.manager();
+        let manager = manager();
         let waiter = writer("waiter", (&manager, &site.path), (SECOND, Duration::ZERO));
         let path = site.path.clone();
         let greedy = move |baton: &Arc<Baton>, notes: &Notes<_>| {
@@ -82,7 +82,7 @@ pub(crate) fn nobody_overtakes(site: &Site) -> bool {
 }
 
 pub(crate) fn a_release_wakes_who_waits(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let at = (&manager, &site.path);
     let holder = writer("holder", at, (Duration::ZERO, 2 * SECOND));
     let waiter = writer("waiter", at, (SECOND, Duration::ZERO));
@@ -92,13 +92,13 @@ pub(crate) fn a_release_wakes_who_waits(site: &Site) -> bool {
 }
 
 pub(crate) fn a_dropped_lease_is_back(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     manager.write(&site.path).unwrap().execute_batch("INSERT INTO t VALUES (1)").unwrap();
     site.another_can_write(&manager)
 }
 
 pub(crate) fn a_lease_that_a_panic_dropped_is_back(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _lease = manager.write(&site.path).unwrap();
         std::panic::resume_unwind(Box::new("on purpose"));
@@ -108,7 +108,7 @@ pub(crate) fn a_lease_that_a_panic_dropped_is_back(site: &Site) -> bool {
 }
 
 pub(crate) fn a_nested_lease_is_refused(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let _lease = manager.write(&site.path).unwrap();
     let nested = site.write(&manager, SHORT);
     assert!(matches!(nested, Err(Error::Nested { .. })) || timed_out(&nested));

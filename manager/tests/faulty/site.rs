@@ -26,21 +26,8 @@ impl Site {
         let site = Self { path: folder.path().join("x.duckdb"), _folder: folder };
         let make =
             |new: &duckdb::Connection| new.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY)");
-        site.manager().create(&site.path, |new| make(new).map_err(Error::from)).unwrap();
+        manager().create(&site.path, |new| make(new).map_err(Error::from)).unwrap();
         site
-    }
-
-    pub(crate) fn manager(&self) -> Manager {
-        self.manager_with(Config::default())
-    }
-
-    pub(crate) fn manager_with(&self, config: Config) -> Manager {
-        Manager::new(Config { duckdb_threads: Some(1), ..config }).unwrap()
-    }
-
-    /// The same, and it keeps no file that nobody uses.
-    pub(crate) fn manager_that_keeps_nothing(&self) -> Manager {
-        self.manager_with(Config { idle_max: Duration::ZERO, ..Config::default() })
     }
 
     pub(crate) fn write(&self, manager: &Manager, wait: Duration) -> Result<AnyLease, Error> {
@@ -64,6 +51,19 @@ impl Site {
         let lease = manager.read(&self.path).unwrap();
         lease.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
     }
+}
+
+pub(crate) fn manager() -> Manager {
+    manager_with(Config::default())
+}
+
+/// One that keeps no file that nobody uses.
+pub(crate) fn manager_that_keeps_nothing() -> Manager {
+    manager_with(Config { idle_max: Duration::ZERO, ..Config::default() })
+}
+
+fn manager_with(config: Config) -> Manager {
+    Manager::new(Config { duckdb_threads: Some(1), ..config }).unwrap()
 }
 
 pub(crate) fn patient(wait: Duration) -> AcquireOptions {
@@ -94,8 +94,8 @@ pub(crate) fn lockstep<T: Send + 'static>(
         });
         actors.collect()
     });
-    let noted = std::mem::take(&mut *notes.lock().unwrap());
-    (noted, steps)
+    let all = std::mem::take(&mut *notes.lock().unwrap());
+    (all, steps)
 }
 
 /// Bytes of the gate; `gate/file.rs` has them.

@@ -2,10 +2,10 @@
 
 use manager::{Error, Manager};
 
-use super::site::Site;
+use super::site::{Site, manager};
 
 pub(crate) fn a_failed_statement_poisons(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let done = manager.transaction(&site.path, |tx| {
         tx.execute("INSERT INTO t VALUES (1)", [])?;
         let _ignored = tx.execute("INSERT INTO t VALUES (1)", []);
@@ -15,7 +15,7 @@ pub(crate) fn a_failed_statement_poisons(site: &Site) -> bool {
 }
 
 pub(crate) fn a_failed_commit_is_an_error(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let lease = manager.write(&site.path).unwrap();
     let beside = lease.try_clone().unwrap();
     let done: Result<(), Error> = lease.transaction(|tx| {
@@ -27,7 +27,7 @@ pub(crate) fn a_failed_commit_is_an_error(site: &Site) -> bool {
 }
 
 pub(crate) fn a_failed_closure_stores_nothing(site: &Site) -> bool {
-    let manager = site.manager();
+    let manager = manager();
     let done: Result<(), Error> = manager.transaction(&site.path, |tx| {
         tx.execute("INSERT INTO t VALUES (1)", [])?;
         Err(Error::Unusable {
@@ -51,7 +51,7 @@ fn limit_files(bytes: u64) {
 }
 
 pub(crate) fn an_unknown_outcome_is_not_repeated(site: &Site) -> bool {
-    let manager: Manager = site.manager();
+    let manager: Manager = manager();
     let mut runs = 0;
     let _done = manager.transaction(&site.path, |tx| {
         runs += 1;
@@ -65,7 +65,7 @@ pub(crate) fn an_unknown_outcome_is_not_repeated(site: &Site) -> bool {
 
 pub(crate) fn a_database_is_made_as_a_whole(site: &Site) -> bool {
     let new = site.path.with_file_name("new.duckdb");
-    let made = site.manager().create(&new, |connection| {
+    let made = manager().create(&new, |connection| {
         connection.execute_batch("CREATE TABLE half (a INTEGER)")?;
         connection.execute_batch("SELECT error('on purpose')").map_err(Error::from)
     });
