@@ -313,11 +313,9 @@ impl State {
 
     fn serves(&self, held: AccessMode, wanted: AccessMode) -> bool {
         let drained = self.drains_of_writes > 0 && held == AccessMode::ReadWrite;
-        !self.yielding
-            && !drained
-            && (held == AccessMode::ReadWrite
-                || wanted == AccessMode::ReadOnly
-                || faulty!(Fault::WriteOnReadHold))
+        let fits = (held == AccessMode::ReadWrite || wanted == AccessMode::ReadOnly)
+            || faulty!(Fault::WriteOnReadHold);
+        !self.yielding && !drained && fits
     }
 
     fn grant(&mut self, mode: AccessMode) {
