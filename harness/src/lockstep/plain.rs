@@ -39,6 +39,8 @@ pub(super) fn copy(script: &Script, folder: &Path) -> Result<PathBuf, DriverErro
 /// An instance with one file.
 pub(super) struct Instance {
     host: Mutex<Option<Connection>>,
+    /// For whoever only looks.
+    looking: Mutex<Option<Connection>>,
     path: PathBuf,
 }
 
@@ -61,7 +63,8 @@ impl Instance {
         };
         let file = sql::literal(path);
         host.execute_batch(&format!("ATTACH {file} AS {} (TYPE duckdb{how})", sql::NAME))?;
-        Ok(Self { host: Mutex::new(Some(host)), path: path.to_owned() })
+        let (host, looking) = (Mutex::new(Some(host)), Mutex::default());
+        Ok(Self { host, looking, path: path.to_owned() })
     }
 
     /// Another connection.
@@ -73,18 +76,26 @@ impl Instance {
     }
 
     pub(super) fn query(&self, query: &str) -> Result<String, DriverError> {
-        let connection = self.connect().map_err(|error| DriverError::new("connect", error))?;
-        sql::query(&connection, query).map_err(|error| DriverError::scenario(query, error))
+        let asked = self.look(|connection| sql::query(connection, query));
+        asked.map_err(|error| DriverError::scenario(query, error))
     }
 
     pub(super) fn contents(&self) -> Result<String, DriverError> {
-        let read = || sql::contents(&self.connect()?);
-        read().map_err(|error| DriverError::new("read all tables", error))
+        self.look(sql::contents).map_err(|error| DriverError::new("read all tables", error))
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Connection) -> duckdb::Result<T>) -> duckdb::Result<T> {
+        let mut looking = self.looking.lock();
+        if looking.is_none() {
+            *looking = Some(self.connect()?);
+        }
+        look(looking.as_ref().expect("it was just made"))
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        *self.looking.lock() = None;
         let host = self.host.lock().take().expect("it is there until the end");
         // An instance that does not let go of the file is of no more use, nor is one whose file has gone.
         if self.path.exists() && host.execute_batch(&format!("DETACH {}", sql::NAME)).is_ok() {
