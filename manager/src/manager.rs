@@ -1,6 +1,6 @@
 //! The public face: leases, phases, closing, status.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ struct Shared {
     id: ManagerId,
     context: Arc<Context>,
     /// By the paths under which they were asked for. Keeps each database's warm instance from one lease to the next.
-    databases: Mutex<HashMap<PathBuf, (FileId, Arc<Database>)>>,
+    databases: Mutex<BTreeMap<PathBuf, (FileId, Arc<Database>)>>,
 }
 
 impl Manager {
@@ -441,7 +441,7 @@ impl Manager {
         let mut databases = self.shared.databases.lock();
         // Another file may have been put in the place of one that was known under this path, or the file renamed.
         let gone: Vec<_> = databases
-            .extract_if(|_, (known_id, known)| {
+            .extract_if(.., |_, (known_id, known)| {
                 let same = known.path() == database.path() || *known_id == id;
                 same && !Arc::ptr_eq(known, &database)
             })
