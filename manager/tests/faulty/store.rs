@@ -76,11 +76,13 @@ fn over_stores<T: Send + 'static>(
 }
 
 pub(crate) fn what_is_acknowledged_is_found_by_a_reader_beside_it(site: &Site) -> bool {
-    (0..10).all(|seed| {
+    (0..20).all(|seed| {
         let found = over_stores(site, seed, |here, there| {
             let reader = there.clone();
             let look = move |_: &Arc<Baton>, _: &Notes<bool>| {
-                let _ = has(&reader, 1); // whatever it finds, its mirror is loaded
+                for _ in 0..4 {
+                    let _ = has(&reader, 1); // whatever it finds, its mirror is loaded
+                }
             };
             vec![publisher("publisher", 1, here, there), ("reader", Box::new(look))]
         });
