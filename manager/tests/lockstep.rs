@@ -222,3 +222,47 @@ fn threads_that_a_scheduler_does_not_have_pass() {
     });
     assert_eq!(steps, ["0ns outsider: ends"]);
 }
+
+/// A writer in no phase waits for the turnstile of the phases at the front of its process's queue; a trainer that has it
+/// waits for an evaluation of the same process; and the look-up of that one queues behind the writer. Found by lockstep,
+/// with seed 2: all three waited until their deadlines.
+#[test]
+fn a_writer_in_no_phase_does_not_stand_between_an_evaluation_and_the_trainer_that_waits_for_it() {
+    let mut refused = 0;
+    for seed in 0..60 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = database(&folder);
+        let found = Arc::new(Mutex::new(Vec::new()));
+        baton::run(seed, |baton| {
+            let manager = manager();
+            let of = |name: &'static str, part: fn(&Manager, &Path) -> Result<(), Error>| {
+                let (manager, path, found, baton) =
+                    (manager.clone(), path.clone(), Arc::clone(&found), Arc::clone(baton));
+                let body: Box<dyn FnOnce() + Send> = Box::new(move || {
+                    let done = part(&manager, &path);
+                    found.lock().unwrap().push((name, baton.now(), done));
+                });
+                (name, body)
+            };
+            vec![
+                of("writer", |manager, path| manager.write(path).map(drop)),
+                of("trainer", |manager, path| manager.training_phase(path).map(drop)),
+                of("evaluator", |manager, path| {
+                    let phase = manager.evaluation_phase(path)?;
+                    drop(manager.read(path)?);
+                    drop(phase);
+                    Ok(())
+                }),
+            ]
+        });
+        for (name, at, done) in found.lock().unwrap().iter() {
+            assert!(*at < Duration::from_secs(1), "seed {seed}: {name} came to an end at {at:?}");
+            match done {
+                Ok(()) => {}
+                Err(Error::EvaluationIsOn { .. }) if *name == "writer" => refused += 1,
+                Err(error) => panic!("seed {seed}: {name}: {error}"),
+            }
+        }
+    }
+    assert!(0 < refused, "an evaluation was met");
+}

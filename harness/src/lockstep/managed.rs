@@ -49,16 +49,10 @@ impl Driver for Managed {
     }
 
     fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        // A manager knows a file by its inode, and keeps an instance for it: half of what a schedule costs.
-        let (path, kept) = (sql::path(folder), folder.with_extension("inode"));
-        if kept.exists() {
-            fs::hard_link(&kept, &path)
-                .map_err(|error| DriverError::new("link the file", error))?;
-        }
-        plain::copy(script, folder)?;
-        if !kept.exists() {
-            fs::hard_link(&path, &kept)
-                .map_err(|error| DriverError::new("link the file", error))?;
+        if script.points == Points::Statement && script.each_actor == EachActor::Thread {
+            copy_onto_inode(script, folder)?;
+        } else {
+            plain::copy(script, folder)?; // what a manager knows already shows at its points
         }
         self.join(script, folder)
     }
@@ -78,6 +72,22 @@ impl Driver for Managed {
         let path = sql::path(folder);
         Ok(Arc::new(Place(Shared { manager, path, points, each_actor, writer: Arc::default() })))
     }
+}
+
+/// A fresh copy in the place of the last one. A manager knows a file by its inode, and keeps an instance for it: half of
+/// what a schedule costs.
+fn copy_onto_inode(script: &Script, folder: &Path) -> Result<(), DriverError> {
+    let (path, kept) = (sql::path(folder), folder.with_extension("inode"));
+    let link = |from: &Path, to: &Path| {
+        fs::hard_link(from, to).map_err(|error| DriverError::new("link the database file", error))
+    };
+    if kept.exists() {
+        link(&kept, &path)?;
+        plain::copy(script, folder)?;
+        return Ok(());
+    }
+    plain::copy(script, folder)?;
+    link(&path, &kept)
 }
 
 fn config(points: Points, each_actor: EachActor) -> Config {

@@ -157,6 +157,21 @@ impl GateFile {
         self.attempt(file_lock::try_lock(&self.file, byte, self.may_take(share)))
     }
 
+    /// Waits for a byte for so long at most; [`Refusal::Expired`] if patience ends before. Returns whether it is had.
+    pub(crate) fn lock_for(
+        &self,
+        byte: i64,
+        share: Share,
+        patience: &Patience,
+        limit: Duration,
+    ) -> Result<bool, Refusal> {
+        match self.lock(byte, share, &patience.within(clock::deadline_in(limit))) {
+            Ok(()) => Ok(true),
+            Err(Refusal::Expired(_)) if !patience.is_over(clock::now()) => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// Waits for a byte; [`Refusal::Expired`] names who holds or awaits the database.
     pub(crate) fn lock(&self, byte: i64, share: Share, patience: &Patience) -> Result<(), Refusal> {
         lockstep::takes(byte);

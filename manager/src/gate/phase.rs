@@ -11,12 +11,16 @@
 //! of it that has a read lease out does; its own deadline ends that.)
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::byte;
 use super::file::{GateFile, Refusal};
 use super::record::{Holder, Phase};
 use crate::seam::file_lock::Share;
 use crate::seam::patience::Patience;
+
+/// How long a writer waits for the turnstile before it looks again whether somebody evaluates.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a process that wants to write needs of the phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +76,11 @@ impl PhaseHold {
 /// Takes a share of training for as long as `gate` is open, or refuses if somebody is in evaluation.
 pub(crate) fn permit_write(gate: &GateFile, patience: &Patience) -> Result<(), Refusal> {
     refuse_in_evaluation(gate)?;
-    gate.lock(byte::PHASE_TURNSTILE, Share::Exclusive, patience)?;
+    // Whoever has the turnstile may wait for an evaluation of this very process, and that one for this writer, in the
+    // queue of the process. It began before the turnstile was taken, so that a look at it ends the circle.
+    while !gate.lock_for(byte::PHASE_TURNSTILE, Share::Exclusive, patience, LOOK)? {
+        refuse_in_evaluation(gate)?;
+    }
     gate.lock(byte::TRAINING, Share::Shared, patience)?;
     gate.unlock(byte::PHASE_TURNSTILE)?;
     // Somebody may have entered while this process queued; from here on nobody can.

@@ -85,7 +85,6 @@ impl Patience {
     }
 
     /// The same, but with another deadline.
-    #[cfg(feature = "engine")]
     pub(crate) fn within(&self, deadline: Instant) -> Self {
         Self { deadline: self.deadline.min(deadline), cancel: self.cancel.clone() }
     }

@@ -13,6 +13,8 @@ use loom::sync::atomic::AtomicUsize;
 
 use super::byte;
 use super::record::{Holder, Slot, Standing};
+use std::time::Duration;
+
 use crate::model::kernel::{Byte, Owner};
 use crate::seam::file_lock::Share;
 use crate::seam::patience::Patience;
@@ -117,6 +119,17 @@ impl GateFile {
         let taken = self.byte(byte).lock(self.owner, self.may_take(share), patience);
         self.note(byte, taken);
         if taken { Ok(()) } else { Err(Refusal::Expired(self.holders()?)) }
+    }
+
+    /// Here nobody looks at a clock: it waits until it has the byte, as the last of such waits does.
+    pub(crate) fn lock_for(
+        &self,
+        byte: i64,
+        share: Share,
+        patience: &Patience,
+        _limit: Duration,
+    ) -> Result<bool, Refusal> {
+        self.lock(byte, share, patience).map(|()| true)
     }
 
     pub(crate) fn unlock(&self, byte: i64) -> Result<(), Refusal> {
