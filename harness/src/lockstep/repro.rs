@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 use reports::Hex64;
 use serde::{Deserialize, Serialize};
 
+pub(super) use lenient::Placed;
 pub use lenient::{Lenient, Step};
 pub use symptom::Symptom;
 
@@ -313,7 +314,8 @@ impl Repro {
         let place = Workplace::new().map_err(ScheduleError::Log)?;
         let folder = place.fresh().map_err(ScheduleError::Log)?;
         let job = Job { script: &script, driver, folder: &folder, watchdog: WATCHDOG };
-        let log = follow(&job, &self.moves, &self.build, &place.beside("repro.jsonl"))?;
+        let log =
+            follow(&job, Lenient::new(&self.moves), &self.build, &place.beside("repro.jsonl"))?;
         let (finding, fails) = self.symptom.look(&script, &log);
         Ok(Verdict { finding, fails, log })
     }
@@ -382,16 +384,15 @@ pub fn fingerprint(scenario: &str, driver: &str, check: &str) -> u64 {
     fnv1a(format!("{scenario}/{driver}/{check}").as_bytes())
 }
 
-/// Runs a schedule in which those moves are followed as far as they apply.
+/// Runs a schedule in which moves are followed as far as they apply.
 pub(super) fn follow(
     job: &Job<'_>,
-    moves: &[Step],
+    mut moves: Lenient,
     build: &Build,
     log_file: &Path,
 ) -> Result<Log, ScheduleError> {
-    let mut lenient = Lenient::new(moves);
     let header = explore::header(job.script, job.driver.name(), Seed(0), "repro".to_owned(), build);
-    schedule::run(job, &mut lenient, log_file, header)
+    schedule::run(job, &mut moves, log_file, header)
 }
 
 /// Whether a schedule had no end that a strategy, or the scenario, is to blame for: that of a case that makes no sense.

@@ -127,6 +127,9 @@ pub enum ShrinkError {
         /// In which operation.
         op: String,
     },
+    /// It could not even be begun.
+    #[error("no time was left to follow the log once")]
+    NoTime,
     /// The failure does not come back.
     #[error("the log does not fail in the same way when it is followed again: {0}")]
     NotReproduced(String),
@@ -186,7 +189,7 @@ fn shrink_by(
     let mut base = match lab.begin(&whole) {
         Ok(Some(base)) => base,
         Ok(None) => return Err(not_reproduced(&lab)),
-        Err(Halt::Spent) => return Err(ShrinkError::NotReproduced("no time was left".to_owned())),
+        Err(Halt::Spent) => return Err(ShrinkError::NoTime),
         Err(Halt::Failed(error)) => return Err(error),
     };
     let (mut complete, mut critical) = (true, None);

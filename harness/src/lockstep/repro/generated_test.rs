@@ -14,7 +14,7 @@ pub(super) fn of(repro: &Repro, script: &Script, log: &Log) -> String {
     let name = format!("{}_on_{}_breaks_{}", script.id, repro.driver, repro.symptom.check);
     let name = name.replace('-', "_");
     let mut text = format!(
-        "//! {} on {}: {} is broken.\n//!\n//! Written by `harness shrink`.\n\n",
+        "//! `{}` on `{}`: `{}` is broken.\n//!\n//! Written by `harness shrink`.\n\n",
         repro.scenario, repro.driver, repro.symptom.check
     );
     let processes = script.each_actor == EachActor::Process;
@@ -23,7 +23,7 @@ pub(super) fn of(repro: &Repro, script: &Script, log: &Log) -> String {
     }
     text += "use harness::lockstep::repro::Repro;\n\n";
     for line in repro.critical_pair.iter().chain([&repro.message]) {
-        let _ = writeln!(text, "/// {}", line.replace('\n', " ")); // writing to a String does not fail
+        let _ = writeln!(text, "// {}", line.replace('\n', " ")); // writing to a String does not fail
     }
     let _ = writeln!(text, "#[test]\nfn {name}() {{");
     if processes {

@@ -29,10 +29,10 @@ pub(super) fn of(repro: &Repro, script: &Script, log: &Log) -> String {
     text += "\n-- actor: nobody any longer\n";
     if let Some(counter) = &script.counter {
         let found = log.end.as_ref().and_then(|end| end.counter);
-        let _ = write!(text, "{}", closed(&counter.query));
-        let _ = found.map_or(writeln!(text), |[before, after]| {
-            writeln!(text, " -- {after}; {before} at the beginning")
+        let seen = found.map_or_else(String::new, |[before, after]| {
+            format!(" -- {after}; {before} at the beginning")
         });
+        let _ = writeln!(text, "{}{seen}", closed(&counter.query));
     }
     if let Some(Ended::Deadlock { .. }) = log.end.as_ref().map(|end| &end.ended) {
         text += "-- nobody can move\n";

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! * An operation keeps its number when others are left out, and so does the move that carries it out.
+//! * An operation keeps its number when others are left out, and so does the move that carries it out. Numbers of one
+//!   actor ascend.
 //! * What begins and what ends something (a transaction, a phase, an open file) is left out together or not at all.
 //! * Keys of the scenario that nothing here knows stay as they are.
 //!
@@ -18,7 +19,7 @@ use toml::{Table, Value};
 use crate::lockstep::act::Act;
 use crate::lockstep::driver::Command;
 use crate::lockstep::log::Log;
-use crate::lockstep::repro::Step;
+use crate::lockstep::repro::{Lenient, Placed, Step};
 use crate::scenario::ScenarioError;
 use crate::scenario::script::{Faults, Script};
 
@@ -89,11 +90,28 @@ impl Case {
         }
         case.roles.retain(|role| !role.operations.is_empty());
         let roles = &case.roles;
+        // A fault stays, and happens in what its actor does next.
         case.moves.retain(|entry| match entry.operation {
-            Some(number) => !numbers.contains(&number),
-            None => is_of_one(roles, &entry.step.actor),
+            Some(number) if entry.step.act.is_go() => !numbers.contains(&number),
+            _ => is_of_one(roles, &entry.step.actor),
         });
         case
+    }
+
+    /// Its moves, each with its place.
+    pub(super) fn placed(&self) -> Lenient {
+        let place = |entry: &Entry| {
+            let role = self.roles.iter().find(|role| role.id == entry.step.actor)?;
+            let number = entry.operation?;
+            Some(role.operations.iter().filter(|operation| operation.number < number).count())
+        };
+        let placed = |entry: &Entry| Placed { step: entry.step.clone(), operation: place(entry) };
+        let script = |role: &Role| {
+            let texts = role.operations.iter().map(|operation| operation.text.clone());
+            (role.id.clone(), texts.collect())
+        };
+        let scripts = self.roles.iter().map(script).collect();
+        Lenient::placed(self.moves.iter().map(placed).collect(), scripts)
     }
 
     pub(super) fn steps(&self) -> Vec<Step> {

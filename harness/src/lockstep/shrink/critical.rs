@@ -14,11 +14,11 @@ pub(super) fn pair(lab: &mut Lab<'_>, base: &Failing) -> Result<Option<String>, 
             for target in [place.checked_add(distance), place.checked_sub(distance)] {
                 let target = target.filter(|&target| may_cross(moves, place, target));
                 let Some(target) = target else { continue };
-                let mut moved = moves.clone();
-                let entry = moved.remove(place);
-                moved.insert(target, entry);
-                let case = Case { moves: moved, ..base.case.clone() };
-                if passes(lab, &case, place.max(target))? {
+                let case = Case { moves: with_moved(moves, place, target), ..base.case.clone() };
+                // What was to come behind a fault may not come any more.
+                let is_fault = !moves[place].step.act.is_go();
+                let until = if is_fault { target } else { place.max(target) };
+                if passes(lab, &case, until)? {
                     let [first, second] = [place.min(target), place.max(target)];
                     return Ok(Some(words(base, first, second)));
                 }
@@ -26,6 +26,16 @@ pub(super) fn pair(lab: &mut Lab<'_>, base: &Failing) -> Result<Option<String>, 
         }
     }
     Ok(None)
+}
+
+fn with_moved(moves: &[Entry], place: usize, target: usize) -> Vec<Entry> {
+    let mut moves = moves.to_vec();
+    let mut entry = moves.remove(place);
+    if !entry.step.act.is_go() {
+        entry.operation = None; // a fault may happen in another one
+    }
+    moves.insert(target, entry);
+    moves
 }
 
 /// A step does not pass another of its actor, unless it is a fault; and what it passes last is somebody else's.

@@ -122,9 +122,8 @@ impl<'a> Lab<'a> {
         }
         let Some(script) = case.script() else { return Ok(None) };
         self.runs += 1;
-        let steps = case.steps();
         let (build, file) = (self.build.clone(), self.log_file.clone());
-        let run = self.with_job(&script, |job| repro::follow(job, &steps, &build, &file));
+        let run = self.with_job(&script, |job| repro::follow(job, case.placed(), &build, &file));
         let log = match run {
             Ok(log) => log,
             Err(error) if repro::is_senseless(&error) => return Ok(None),

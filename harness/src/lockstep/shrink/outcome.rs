@@ -57,7 +57,7 @@ impl ShrinkError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoFailure { .. } => ExitCode::NothingRan,
-            Self::Cut { .. } | Self::Stuck { .. } => ExitCode::Inconclusive,
+            Self::Cut { .. } | Self::Stuck { .. } | Self::NoTime => ExitCode::Inconclusive,
             Self::NotReproduced(_) | Self::NotVerified { .. } => ExitCode::NotReproduced,
             Self::Scenario(_) => ExitCode::Usage,
             Self::Schedule(error) => error.exit_code(),
