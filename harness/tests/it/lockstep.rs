@@ -4,7 +4,6 @@ mod drivers;
 mod files;
 mod order;
 mod processes;
-#[rustfmt::skip]
 mod repro_lost_update;
 mod shrink;
 mod verbs;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::support::{read, workspace};
 
 /// Commands that `.ci/run` does not run: the file and the test that do what they do.
-const TESTED: [(&str, &str, &str); 17] = [
+const TESTED: [(&str, &str, &str); 19] = [
     (
         "cargo run --release -- run smoke",
         "harness/tests/it/smoke.rs",
@@ -57,6 +57,17 @@ const TESTED: [(&str, &str, &str); 17] = [
         "cargo run --release -- crash-map --driver managed",
         "harness/tests/it/crash_map.rs",
         "the_verb_prints_a_table_or_json_and_says_how_much_it_covers",
+    ),
+    (
+        "cargo run --release -- shrink FILE",
+        "harness/tests/it/lockstep/shrink.rs",
+        "shrink_writes_a_repro_in_its_folder_and_exits_as_a_replay_would",
+    ),
+    // A few minutes; a test does it with one of its cases.
+    (
+        "cargo run --release -- shrink --bench",
+        "harness/tests/it/lockstep/shrink.rs",
+        "of_a_padded_lost_update_nothing_but_the_lost_update_is_left_and_twice_the_same_bytes",
     ),
     (
         "cargo run --release -- status FILE",
