@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
                     player.state = State::Ready;
                 }
             }
-            let moves = |index: &usize| self.players[*index].can_move();
+            let moves = |index: &usize| self.can_move(&self.players[*index]);
             let enabled: Vec<usize> = (0..self.players.len()).filter(moves).collect();
             if !enabled.is_empty() {
                 return enabled;
@@ -127,6 +127,18 @@ impl<'a> Stage<'a> {
                 return enabled;
             }
         }
+    }
+
+    /// Whether it is offered. Of a process that was stopped only the thread that it was stopped at is: it goes on first.
+    fn can_move(&self, player: &Player) -> bool {
+        let stops = |other: &Player| match (&player.body, &other.body) {
+            (Body::Process(one), Body::Process(the_other)) => {
+                Rc::ptr_eq(one, the_other) && matches!(other.state, State::Stopped)
+            }
+            _ => false,
+        };
+        player.can_move()
+            && (matches!(player.state, State::Stopped) || !self.players.iter().any(stops))
     }
 
     /// What each of them would do next.
