@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use reports::ExitCode;
+use reports::{ExitCode, Mode, Report, ScenarioReport};
 
 use crate::check::{self, Verdict};
+use crate::failure;
 use crate::history::History;
 use crate::lockstep::actor;
 use crate::run::worker;
-use crate::scenario::Driver;
+use crate::scenario::script::DRIVERS;
 use crate::seed::Seed;
 use crate::session::{self, Options};
 use crate::suite;
@@ -97,8 +98,8 @@ struct RunArgs {
     #[arg(long, value_name = "SUITE", value_parser = crate::scenario::SUITES)]
     suite: Option<String>,
     /// Only these of each scenario's drivers (repeatable).
-    #[arg(long, value_name = "DRIVER", value_parser = parse_driver)]
-    driver: Vec<Driver>,
+    #[arg(long, value_name = "DRIVER", value_parser = DRIVERS)]
+    driver: Vec<String>,
     /// What plans are drawn from: 0x and hexadecimal digits, or decimal.
     #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
     seed: Seed,
@@ -122,13 +123,6 @@ enum MessageFormat {
     Human,
     /// The report on standard output.
     Json,
-}
-
-fn parse_driver(text: &str) -> Result<Driver, String> {
-    Driver::ALL
-        .into_iter()
-        .find(|driver| driver.name() == text)
-        .ok_or_else(|| "expected naive, retrying or managed".to_owned())
 }
 
 /// Does what the command line asks for.
@@ -178,8 +172,8 @@ fn ended(code: u8) -> ExitCode {
 fn run(args: &RunArgs) -> ExitCode {
     log(args.verbose);
     let words: Vec<String> = args.scenarios.iter().chain(&args.suite).cloned().collect();
-    let scenarios = match suite::choose(&suite::folder(), &words) {
-        Ok(scenarios) => scenarios,
+    let (scenarios, scripts) = match suite::choose(&suite::folder(), &words) {
+        Ok(chosen) => chosen,
         Err(error) => return fail(&error, ExitCode::Usage),
     };
     let program = match std::env::current_exe() {
@@ -195,6 +189,7 @@ fn run(args: &RunArgs) -> ExitCode {
     let people = !args.quiet && args.message_format == MessageFormat::Human;
     let options = Options {
         scenarios,
+        scripts,
         drivers: args.driver.clone(),
         seed: args.seed,
         output: args.output.clone(),
@@ -215,7 +210,7 @@ fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn announce(options: &Options, words: &[String]) {
-    if options.scenarios.is_empty() {
+    if options.scenarios.is_empty() && options.scripts.is_empty() {
         tell!(
             "harness: no scenario matches `{}`; `harness list` shows scenarios and suites",
             words.join(" ")
@@ -223,6 +218,9 @@ fn announce(options: &Options, words: &[String]) {
     }
     for scenario in &options.scenarios {
         tell!("{}: {}, seed {}", scenario.id, scenario.title, options.seed);
+    }
+    if !options.scripts.is_empty() {
+        tell!("{} scenarios in lockstep, seed {}", options.scripts.len(), options.seed);
     }
 }
 
@@ -237,16 +235,28 @@ fn report(args: &RunArgs, done: &session::Session) {
     }
     let good = done.report.summary.exit_code == ExitCode::Passed.code();
     if !args.quiet || !good {
-        tell!("\n{}", reports::table(&done.report));
-        for scenario in &done.report.scenarios {
-            if let Some(failure) = &scenario.failure {
-                explain(&scenario.id, &scenario.driver, failure);
-            }
-        }
+        outcome(&done.report);
         let canaries = done.report.summary.canaries;
         tell!("canaries: {} planted, {} caught", canaries.planted, canaries.caught);
         tell!("report:   {}", path.display());
     }
+}
+
+/// Tables of what ran freely, a line for each scenario in lockstep, and what went wrong.
+fn outcome(report: &Report) {
+    let (scripts, free): (Vec<ScenarioReport>, Vec<ScenarioReport>) =
+        report.scenarios.iter().cloned().partition(|it| it.mode == Mode::Lockstep);
+    if !free.is_empty() || scripts.is_empty() {
+        tell!("\n{}", reports::table(&Report { scenarios: free.clone(), ..report.clone() }));
+    }
+    scripts.iter().for_each(|script| tell!("{}", lockstep::line(script)));
+    for scenario in &free {
+        if let Some(failure) = &scenario.failure {
+            explain(&scenario.id, &scenario.driver, failure);
+        }
+    }
+    let boxes = scripts.iter().filter_map(failure::boxed);
+    boxes.for_each(|text| tell!("{text}"));
 }
 
 fn explain(id: &str, driver: &str, failure: &reports::Failure) {

@@ -10,6 +10,7 @@
 pub mod check;
 pub mod cli;
 pub mod driver;
+pub mod failure;
 pub mod history;
 pub mod isolation;
 pub mod judge;

@@ -17,6 +17,9 @@
 //! | [`explore`] | many schedules → coverage, verdicts, kept failures | |
 //! | [`io`] | the engine's I/O calls, each put to a judge before it is made; what a loss of power leaves | |
 //! | [`crash_map`] | a workload → every I/O call × every fault → what is left | |
+//! | [`gate`] | scenarios → what `run` and `cargo test` hold against them | |
+//! | [`record`] | a strategy, a seed and a number → the log of that schedule | |
+//! | [`determinism`] | scripts at random, each run twice → how often something differed | |
 //! | [`report`] | what was explored or replayed → the parts of `report.json` | yes |
 //!
 //! # Scope of determinism
@@ -30,14 +33,17 @@ pub mod act;
 pub mod actor;
 pub mod check;
 pub mod crash_map;
+pub mod determinism;
 pub mod driver;
 pub mod explore;
+pub mod gate;
 pub mod io;
 pub mod log;
 pub mod managed;
 pub mod naive;
 pub mod opening;
 pub mod process;
+pub mod record;
 pub mod replay;
 pub mod report;
 pub mod repro;

@@ -1,29 +1,43 @@
 //! Where a report comes from: versions and machine.
 
+use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use manager::duckdb::Connection;
 use reports::{Machine, Versions};
 
-/// What this build is made of.
+/// What this build is made of. The commit is asked for now: of the folder that the program was built in, or, where that is
+/// gone or was never a checkout, of the working directory, if that is one of this project.
 pub fn versions() -> Versions {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").current_dir(here).args(arguments).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
+    let folder = checkout();
+    let ask = |arguments: &[&str]| git(folder.as_ref()?, arguments);
     Versions {
         rustc: env!("HARNESS_RUSTC").into(),
         duckdb: duckdb_version(),
         target: env!("HARNESS_TARGET").into(),
         profile: env!("HARNESS_PROFILE").into(),
-        commit: git(&["rev-parse", "HEAD"]),
-        dirty: git(&["status", "--porcelain", "--untracked-files=no"])
+        commit: ask(&["rev-parse", "HEAD"]),
+        dirty: ask(&["status", "--porcelain", "--untracked-files=no"])
             .map(|changes| !changes.is_empty()),
     }
+}
+
+/// A folder of a checkout of this project.
+fn checkout() -> Option<PathBuf> {
+    let here = env::current_dir().ok();
+    let folders = std::iter::once(PathBuf::from(env!("CARGO_MANIFEST_DIR"))).chain(here);
+    folders.into_iter().find(|folder| git(folder, &["rev-parse", "--verify", THIS_FILE]).is_some())
+}
+
+/// This file in the commit that is checked out: no other project has it.
+const THIS_FILE: &str = "HEAD:harness/src/provenance.rs";
+
+fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").current_dir(folder).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// The machine, and the file system that `folder` lies on.

@@ -9,16 +9,18 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use manager::{Leak, Manager};
-use reports::{Canaries, ExitCode, Kind, Provenance, Report, ScenarioReport, Score};
+use reports::{Canaries, ExitCode, Exploration, Kind, Provenance, Report, ScenarioReport, Score};
 
 use crate::check::canary;
 use crate::judge;
+use crate::lockstep::{self, gate};
 use crate::pipeline::{self, PricesError};
 use crate::plan::{self, Market, Plan, PlanError, Ticker};
 use crate::probe::as_ns;
 use crate::provenance;
 use crate::run::specs::Specs;
 use crate::run::{self, Job, RunError, coordinator};
+use crate::scenario::script::Script;
 use crate::scenario::{Driver, Scenario, Work};
 use crate::seed::Seed;
 
@@ -26,8 +28,10 @@ use crate::seed::Seed;
 pub struct Options {
     /// What is run, in this order.
     pub scenarios: Vec<Scenario>,
+    /// What is run after that, in lockstep.
+    pub scripts: Vec<Script>,
     /// If not empty, only these of each scenario's drivers.
-    pub drivers: Vec<Driver>,
+    pub drivers: Vec<String>,
     /// What plans are drawn from.
     pub seed: Seed,
     /// The folder that gets a folder for this run.
@@ -42,7 +46,7 @@ pub struct Options {
 
 impl Options {
     fn wants(&self, driver: Driver) -> bool {
-        self.drivers.is_empty() || self.drivers.contains(&driver)
+        self.drivers.is_empty() || self.drivers.iter().any(|name| name == driver.name())
     }
 }
 
@@ -136,6 +140,10 @@ pub fn run(options: &Options) -> Result<Session, SessionError> {
     }
     let machine = provenance::machine(&folder);
     coordinator::clean_up(&work);
+    let exploration = match failed {
+        None => run_scripts(options, &folder, &mut scenarios, &mut canaries, &mut exit_codes),
+        Some(_) => None,
+    };
     if let Some((scenario, error)) = failed {
         if scenarios.is_empty() {
             let _ = fs::remove_dir_all(&folder); // there is nothing in it to keep
@@ -153,12 +161,42 @@ pub fn run(options: &Options) -> Result<Session, SessionError> {
         machine,
     };
     let mut report = Report::new(Kind::Run, provenance, scenarios, canaries);
+    if let Some(exploration) = exploration {
+        report = report.explored(exploration);
+    }
     for code in exit_codes {
         report.summary.raise(code);
     }
     report.write(&folder)?;
     point_latest(&options.output, &folder)?;
     Ok(Session { report, folder })
+}
+
+/// The scenarios in lockstep, and how much of them was covered.
+fn run_scripts(
+    options: &Options,
+    folder: &Path,
+    scenarios: &mut Vec<ScenarioReport>,
+    canaries: &mut Canaries,
+    exit_codes: &mut Vec<ExitCode>,
+) -> Option<Exploration> {
+    let passed = gate::run(
+        &gate::Options {
+            scripts: &options.scripts,
+            drivers: &options.drivers,
+            seed: options.seed,
+            at_random: None,
+            folder,
+            interrupted: &options.interrupted,
+        },
+        &mut |_| (),
+    );
+    canaries.planted += passed.canaries.planted;
+    canaries.caught += passed.canaries.caught;
+    exit_codes.extend(passed.codes);
+    let exploration = lockstep::report::total(&passed.scenarios);
+    scenarios.extend(passed.scenarios);
+    exploration
 }
 
 /// A full disk is the folder's fault, whoever met it first: its report could not be written either.

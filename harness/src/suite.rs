@@ -93,21 +93,25 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, SuiteError> {
     Ok(files)
 }
 
-/// The scenarios in `free` mode that the words of a command line name: a path of a file, the name of a suite, or a part of
-/// an id. Without words it is the suite `demo`. None at all is not an error here.
+/// The scenarios of both modes that the words of a command line name: a path of a file, the name of a suite, or a part of an
+/// id. Without words it is the suite `demo`. None at all is not an error here.
 ///
 /// # Errors
 ///
 /// A [`SuiteError`] if a scenario cannot be read.
-pub fn choose(folder: &Path, words: &[String]) -> Result<Vec<Scenario>, SuiteError> {
+pub fn choose(folder: &Path, words: &[String]) -> Result<(Vec<Scenario>, Vec<Script>), SuiteError> {
+    let default = ["demo".to_owned()];
+    let words = if words.is_empty() { &default } else { words };
+    let is_of_script = |word: &&String| is_file(word) && is_script(Path::new(word));
+    let of_free = words.iter().filter(|word| !is_of_script(word));
+    let of_scripts = words.iter().filter(|word| !is_file(word) || is_of_script(word));
     let mut chosen: Vec<Scenario> = Vec::new();
     let mut add = |scenario: Scenario| {
         if !chosen.iter().any(|known| known.id == scenario.id) {
             chosen.push(scenario);
         }
     };
-    let default = ["demo".to_owned()];
-    for word in if words.is_empty() { &default } else { words } {
+    for word in of_free {
         if is_file(word) {
             add(Scenario::read(Path::new(word))?);
             continue;
@@ -118,7 +122,9 @@ pub fn choose(folder: &Path, words: &[String]) -> Result<Vec<Scenario>, SuiteErr
         };
         all(folder)?.into_iter().filter(wanted).for_each(&mut add);
     }
-    Ok(chosen)
+    let words: Vec<String> = of_scripts.cloned().collect();
+    let scripts = if words.is_empty() { Vec::new() } else { choose_scripts(folder, &words)? };
+    Ok((chosen, scripts))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -140,7 +146,25 @@ mod tests {
     fn ids(words: &[&str]) -> Vec<String> {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
-        choose(&folder, &words).unwrap().into_iter().map(|scenario| scenario.id).collect()
+        choose(&folder, &words).unwrap().0.into_iter().map(|scenario| scenario.id).collect()
+    }
+
+    #[test]
+    fn both_modes_are_chosen_by_the_same_words() {
+        let chosen = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+            let (free, scripts) = choose(&folder, &words).unwrap();
+            let scripts: Vec<_> = scripts.into_iter().map(|script| script.id).collect();
+            (free.len(), scripts)
+        };
+        assert_eq!(chosen(&[]), (1, Vec::new()), "the suite demo has no scenario in lockstep");
+        assert_eq!(chosen(&["lost-update"]), (0, vec!["lost-update".to_owned()]));
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/threads/lost-update.toml");
+        assert_eq!(chosen(&[file.to_str().unwrap()]), (0, vec!["lost-update".to_owned()]));
+        let (free, scripts) = chosen(&["smoke"]);
+        assert!(0 < free && scripts.contains(&"lost-update".to_owned()));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The verbs `explore` and `replay` of the command line.
 
+mod again;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +9,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use reports::{ExitCode, ScenarioReport, Status};
+use reports::{ExitCode, ScenarioReport};
 
+use crate::failure;
 use crate::lockstep::explore::Explored;
 use crate::lockstep::replay::{self, Replayed};
+use crate::lockstep::report;
 use crate::lockstep::repro;
 use crate::lockstep::session::{self, Options, ReplayOptions, Told};
 use crate::lockstep::strategy::{Kind, Pct};
@@ -63,6 +67,12 @@ pub(crate) struct ExploreArgs {
     /// For at most that long in all; 60 s by default.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     time: Option<Duration>,
+    /// Instead, run so many scenarios drawn from the seed twice each, and say what differed.
+    #[arg(long, value_name = "N", conflicts_with_all = ["scenarios", "cases"])]
+    check_determinism: Option<u64>,
+    /// Print a table of which property which driver breaks, in Markdown, on standard output.
+    #[arg(long)]
+    table: bool,
     /// What schedules are drawn from: 0x and hexadecimal digits, or decimal.
     #[arg(long, value_name = "SEED", env = "HARNESS_SEED", default_value = "0x2a")]
     seed: Seed,
@@ -77,7 +87,10 @@ pub(crate) struct ExploreArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// A decision log, or a repro: `failures/…/decisions.jsonl` or `failures/…/repro.json`.
-    file: PathBuf,
+    #[arg(required_unless_present = "scenario")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    again: again::Again,
     /// How often.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
@@ -124,7 +137,8 @@ impl Shown {
             }
             return code;
         }
-        report.scenarios.iter().for_each(explain);
+        let boxes = report.scenarios.iter().filter_map(failure::boxed);
+        boxes.for_each(|text| tell!("{text}"));
         if self.people() || code != ExitCode::Passed {
             let canaries = report.summary.canaries;
             if 0 < canaries.planted {
@@ -139,22 +153,33 @@ impl Shown {
 /// How long an exploration may take if nobody says so.
 const TIME: Duration = Duration::from_mins(1);
 
+impl StrategyName {
+    fn kind(self, preemptions: u32, depth: u32) -> Kind {
+        match self {
+            Self::Dfs => Kind::Dfs { preemptions },
+            Self::Random => Kind::Random,
+            Self::Pct => Kind::Pct { depth },
+            Self::Full => Kind::Full,
+            Self::Swarm => Kind::Swarm,
+            Self::Crash => Kind::Crash,
+        }
+    }
+}
+
 impl ExploreArgs {
     fn kind(&self) -> Kind {
         match self.strategy {
             None if self.time.is_some() => Kind::Portfolio,
-            None | Some(StrategyName::Dfs) => Kind::Dfs { preemptions: self.preemptions },
-            Some(StrategyName::Random) => Kind::Random,
-            Some(StrategyName::Pct) => Kind::Pct { depth: self.depth },
-            Some(StrategyName::Full) => Kind::Full,
-            Some(StrategyName::Swarm) => Kind::Swarm,
-            Some(StrategyName::Crash) => Kind::Crash,
+            other => other.unwrap_or(StrategyName::Dfs).kind(self.preemptions, self.depth),
         }
     }
 }
 
 /// Does `explore`.
 pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
+    if let Some(count) = args.check_determinism {
+        return again::check_determinism(args.seed, count, args.time.unwrap_or(TIME));
+    }
     let scripts = match suite::choose_scripts(&suite::folder(), &args.scenarios) {
         Ok(scripts) => scripts,
         Err(error) => return fail(&error, ExitCode::Usage),
@@ -180,7 +205,12 @@ pub(crate) fn explore(args: &ExploreArgs) -> ExitCode {
     }
     let mut teller = Teller::new(options.strategy, args.shown.people());
     match session::explore(&options, &interrupted, &mut |told| teller.tell(told)) {
-        Ok(session) => args.shown.end(&session),
+        Ok(session) => {
+            if args.table {
+                let _ = write!(io::stdout(), "{}", report::table(&session.report)); // as above
+            }
+            args.shown.end(&session)
+        }
         Err(error) => fail(&error, error.exit_code()),
     }
 }
@@ -276,9 +306,13 @@ impl Teller {
 
 /// Does `replay`.
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
-    let log = match repro::read_log(&args.file) {
+    let read = match &args.file {
+        Some(file) => repro::read_log(file).map_err(|error| (error.to_string(), error.exit_code())),
+        None => args.again.record(),
+    };
+    let log = match read {
         Ok(log) => log,
-        Err(error) => return fail(&error, error.exit_code()),
+        Err((error, code)) => return fail(&error, code),
     };
     if args.shown.people() {
         tell!(
@@ -310,24 +344,27 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     }
 }
 
-/// The box of a failure.
-fn explain(scenario: &ScenarioReport) {
-    let Some(failure) = scenario.failure.as_ref().filter(|_| scenario.status != Status::Passed)
-    else {
-        return;
+/// A scenario in lockstep on one driver, as `run` tells of it.
+pub(super) fn line(report: &ScenarioReport) -> String {
+    let exploration = report.exploration.as_ref();
+    let count = |part: fn(&reports::Exploration) -> Option<u64>| {
+        exploration.and_then(part).map_or("more".to_owned(), thousands)
     };
-    tell!("┌─ {} on {}: failure {}", scenario.id, scenario.driver, failure.fingerprint);
-    failure.because.iter().for_each(|reason| tell!("│ {reason}"));
-    if let Some([same, of]) = failure.reproduced {
-        tell!("│ reproduced {same} of {of}");
-    }
-    if let Some(minimized) = &failure.minimized {
-        shrink::explain(minimized);
-    }
-    if let Some(command) = &failure.replay_command {
-        tell!("│ replay: {command}");
-    }
-    tell!("└─");
+    let violated = report.checks.iter().filter(|check| check.status == reports::Verdict::Violated);
+    let violated: Vec<&str> = violated.map(|check| check.id.as_str()).collect();
+    let violated = if violated.is_empty() {
+        String::new()
+    } else {
+        format!(", violated: {}", violated.join(", "))
+    };
+    format!(
+        "{:10} {} on {}: {} of {} schedules{violated}",
+        format!("{:?}", report.status).to_lowercase(),
+        report.id,
+        report.driver,
+        count(|exploration| Some(exploration.schedules_run)),
+        count(|exploration| exploration.schedules_total),
+    )
 }
 
 fn thousands(number: u64) -> String {

@@ -99,22 +99,40 @@ pub fn replay(log: &Log, job: &Job<'_>, log_file: &Path) -> Result<Replayed, Sch
 
 /// In what this program differs from the one that wrote the log; empty if in nothing.
 pub fn other_build(log: &Log) -> Vec<String> {
-    let (theirs, ours) = (&log.header.build, Build::of_this_program());
-    let unknown = || "unknown".to_owned();
-    let commit = |build: &Build| build.commit.clone().unwrap_or_else(unknown);
-    let parts = [
-        ("harness", theirs.harness.clone(), ours.harness.clone()),
-        ("commit", commit(theirs), commit(&ours)),
-        ("duckdb", theirs.duckdb.clone(), ours.duckdb.clone()),
-        ("target", theirs.target.clone(), ours.target.clone()),
-        ("profile", theirs.profile.clone(), ours.profile.clone()),
-    ];
-    let other = parts.into_iter().filter(|(_, theirs, ours)| theirs != ours);
-    other.map(|(part, theirs, ours)| format!("{part} {ours}, recorded {theirs}")).collect()
+    differences(&log.header.build, &Build::of_this_program())
 }
 
-struct Follow<'a> {
+fn differences(theirs: &Build, ours: &Build) -> Vec<String> {
+    let parts = [
+        ("harness", &theirs.harness, &ours.harness),
+        ("duckdb", &theirs.duckdb, &ours.duckdb),
+        ("target", &theirs.target, &ours.target),
+        ("profile", &theirs.profile, &ours.profile),
+    ];
+    let other = parts.into_iter().filter(|(_, theirs, ours)| theirs != ours);
+    let mut other: Vec<String> =
+        other.map(|(part, theirs, ours)| format!("{part} {ours}, recorded {theirs}")).collect();
+    let shown = |build: &Build| build.commit.clone().unwrap_or_else(|| "unknown".to_owned());
+    // What differs from its commit may differ in any way.
+    let is_exact =
+        |build: &Build| build.commit.as_ref().is_some_and(|commit| !commit.ends_with('+'));
+    if theirs.commit != ours.commit {
+        other.push(format!("commit {}, recorded {}", shown(ours), shown(theirs)));
+    } else if !is_exact(ours) {
+        other.push(format!("commit {}, recorded the same, which says nothing", shown(ours)));
+    }
+    other
+}
+
+/// Chooses as a log says, and compares.
+pub(super) struct Follow<'a> {
     log: &'a Log,
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn of(log: &'a Log) -> Self {
+        Self { log }
+    }
 }
 
 impl Follow<'_> {
@@ -215,4 +233,30 @@ fn same<T: PartialEq + fmt::Display>(
 
 fn differ(step: u64, differs: Differs, recorded: &str, found: &str) -> Stop {
     Divergence { step, differs, recorded: recorded.to_owned(), found: found.to_owned() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(commit: Option<&str>) -> Build {
+        Build {
+            harness: "1".to_owned(),
+            commit: commit.map(str::to_owned),
+            duckdb: "v1".to_owned(),
+            target: "t".to_owned(),
+            profile: "release".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_a_commit_that_is_known_and_unchanged_is_the_same_build() {
+        let differ = |theirs, ours| differences(&build(theirs), &build(ours)).join("; ");
+        assert_eq!(differ(Some("aa"), Some("aa")), "");
+        assert_eq!(differ(Some("aa"), Some("bb")), "commit bb, recorded aa");
+        assert_eq!(differ(None, Some("bb")), "commit bb, recorded unknown");
+        for commit in [Some("aa+"), None] {
+            assert!(differ(commit, commit).ends_with("recorded the same, which says nothing"));
+        }
+    }
 }

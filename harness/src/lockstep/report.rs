@@ -5,7 +5,7 @@
 //! Pure functions; only durations differ from run to run.
 
 use reports::{
-    Actor, Check as CheckReport, Counts, Exploration, Failure, Hex64, Latencies, Mode,
+    Actor, Check as CheckReport, Counts, Exploration, Failure, Hex64, Latencies, Mode, Report,
     ScenarioReport, Status, Verdict as Found,
 };
 
@@ -128,6 +128,49 @@ pub fn total(scenarios: &[ScenarioReport]) -> Option<Exploration> {
         total.divergences += part.divergences;
     }
     Some(total)
+}
+
+/// Which property breaks on which driver, in Markdown: a row for each scenario.
+pub fn table(report: &Report) -> String {
+    let mut drivers: Vec<&str> = Vec::new();
+    let mut ids: Vec<&str> = Vec::new();
+    for scenario in &report.scenarios {
+        if !drivers.contains(&scenario.driver.as_str()) {
+            drivers.push(&scenario.driver);
+        }
+        if !ids.contains(&scenario.id.as_str()) {
+            ids.push(&scenario.id);
+        }
+    }
+    let head: Vec<String> = drivers.iter().map(|driver| format!(" {driver} |")).collect();
+    let mut text = format!("| DuckDB {} |{}\n", report.provenance.versions.duckdb, head.concat());
+    text += &format!("|---|{}\n", "---|".repeat(drivers.len()));
+    for id in ids {
+        let cell = |driver: &&str| {
+            let of = |it: &&ScenarioReport| it.id == id && it.driver == **driver;
+            let shown = report.scenarios.iter().find(of).map_or_else(String::new, cell);
+            format!(" {shown} |")
+        };
+        let cells: Vec<String> = drivers.iter().map(cell).collect();
+        text += &format!("| `{id}` |{}\n", cells.concat());
+    }
+    text
+}
+
+fn cell(scenario: &ScenarioReport) -> String {
+    let violated = scenario.checks.iter().filter(|check| check.status == Found::Violated);
+    let violated: Vec<&str> = violated.map(|check| check.id.as_str()).collect();
+    let verdict = if violated.is_empty() {
+        "holds".to_owned()
+    } else {
+        format!("**{}**", violated.join(", "))
+    };
+    let of = scenario.exploration.as_ref().map_or_else(String::new, |exploration| {
+        let total =
+            exploration.schedules_total.map_or("more".to_owned(), |total| total.to_string());
+        format!(" ({} of {total})", exploration.schedules_run)
+    });
+    verdict + &of
 }
 
 /// A command that replays a log.
@@ -255,7 +298,8 @@ fn verdict(verdict: Verdict) -> Found {
     }
 }
 
-fn blank(script: &Script, driver: &str, seed: Seed) -> ScenarioReport {
+/// One of a script on a driver, with nothing in it yet.
+pub(super) fn blank(script: &Script, driver: &str, seed: Seed) -> ScenarioReport {
     let actor = |(thread, actor): (usize, &crate::scenario::script::Actor)| Actor {
         id: actor.id.clone(),
         role: "actor".to_owned(),

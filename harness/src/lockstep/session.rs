@@ -88,8 +88,18 @@ pub enum LockstepError {
     #[error(transparent)]
     Shrink(#[from] ShrinkError),
     /// There is no driver of that name.
-    #[error("there is no driver `{0}`; the built-in ones are naive and managed")]
+    #[error(
+        "there is no driver `{0}`; the built-in ones are naive, retrying, separate and managed"
+    )]
     Driver(String),
+    /// The strategy has no schedule of that number.
+    #[error("there is no schedule {asked}: there are {there_are}, counted from 0")]
+    NoSchedule {
+        /// Which was asked for.
+        asked: u64,
+        /// How many there are.
+        there_are: u64,
+    },
     /// The log's scenario cannot be read.
     #[error("the scenario in the log: {0}")]
     Scenario(Box<ScenarioError>),
@@ -117,7 +127,7 @@ impl LockstepError {
                 source.exit_code()
             }
             Self::Shrink(error) => error.exit_code(),
-            Self::Driver(_) | Self::Scenario(_) => ExitCode::Usage,
+            Self::Driver(_) | Self::NoSchedule { .. } | Self::Scenario(_) => ExitCode::Usage,
         }
     }
 }

@@ -4,12 +4,14 @@
 //!
 //! A pure function of the file's text and path.
 
+mod gate;
 mod watched;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+pub use gate::Gate;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Document, Item};
@@ -49,6 +51,8 @@ pub struct Script {
     pub counter: Option<Counter>,
     /// What else checks look at.
     pub watched: Watched,
+    /// How much of it `run` and the tests run.
+    pub gate: Gate,
     /// Verdicts by driver and id of the check, where they are stated.
     pub expect: BTreeMap<String, BTreeMap<String, Verdict>>,
     /// Its whole text, which logs keep.
@@ -157,6 +161,7 @@ impl Script {
             "database",
             "actors",
             "counter",
+            "gate",
             "expect",
         ];
         let root = document.root(&[&known[..], &watched::KEYS].concat())?;
@@ -189,6 +194,8 @@ impl Script {
             counter: optional(&root, "counter", counter)?,
             watched: watched::read(&root, &actors)?,
             actors,
+            gate: optional(&root, "gate", |item| Gate::read(item, points))?
+                .unwrap_or_else(|| Gate::of(points)),
             expect: optional(&root, "expect", expect)?.unwrap_or_default(),
             text: String::from_utf8_lossy(bytes).into_owned(),
             digest: fnv1a(bytes),

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use reports::{ExitCode, Minimized};
+use reports::ExitCode;
 
 use super::{Shown, fail};
+use crate::failure;
 use crate::lockstep::repro;
 use crate::lockstep::session::{self, ShrinkOptions};
 use crate::lockstep::shrink::{Progress, figures};
@@ -79,25 +80,13 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> ExitCode {
         // What nobody expects is in the box that follows.
         if let Some(minimized) = failure.and_then(|it| it.minimized.as_ref()).filter(|_| expected) {
             tell!("{}: {}, as the scenario says", shrunk.repro.symptom.check, shrunk.repro.message);
-            explain(minimized);
+            let lines = failure::smallest(minimized);
+            lines.iter().for_each(|line| tell!("│ {line}"));
         }
         tell!("{} runs in {:.2} s", shrunk.runs, shrunk.duration.as_secs_f64());
         tell!("repro:    {}", file.display());
     }
     args.shown.end(&session)
-}
-
-/// What is left, in the box of a failure.
-pub(super) fn explain(minimized: &Minimized) {
-    let [[before, after], [all, left]] = [minimized.events, minimized.statements];
-    let rest = if minimized.complete { "" } else { ", and time was out" };
-    tell!("│ smallest case: {before} → {after} steps, {all} → {left} statements{rest}");
-    minimized.steps.iter().for_each(|step| tell!("│   {step}"));
-    if let Some(pair) = &minimized.critical_pair {
-        tell!("│ {pair}");
-    }
-    let [times, of] = minimized.verified;
-    tell!("│ it fails {times} of {of}");
 }
 
 fn bench(args: &ShrinkArgs) -> ExitCode {
