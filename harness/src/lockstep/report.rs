@@ -159,18 +159,19 @@ pub fn table(report: &Report) -> String {
 
 fn cell(scenario: &ScenarioReport) -> String {
     let violated = scenario.checks.iter().filter(|check| check.status == Found::Violated);
-    let violated: Vec<&str> = violated.map(|check| check.id.as_str()).collect();
-    let verdict = if violated.is_empty() {
-        "holds".to_owned()
-    } else {
-        format!("**{}**", violated.join(", "))
-    };
-    let of = scenario.exploration.as_ref().map_or_else(String::new, |exploration| {
-        let total =
-            exploration.schedules_total.map_or("more".to_owned(), |total| total.to_string());
-        format!(" ({} of {total})", exploration.schedules_run)
-    });
-    verdict + &of
+    let violated: Vec<String> = violated
+        .map(|check| {
+            // The first clause says in how many schedules.
+            let counted = check.message.split(',').next().unwrap_or_default();
+            format!("*{}*: {counted}", check.id.replace('_', " "))
+        })
+        .collect();
+    if !violated.is_empty() {
+        return violated.join("; ");
+    }
+    let Some(exploration) = &scenario.exploration else { return String::new() };
+    let total = exploration.schedules_total.map_or("more".to_owned(), |total| total.to_string());
+    format!("holds in {} of {total}", exploration.schedules_run)
 }
 
 /// A command that replays a log.

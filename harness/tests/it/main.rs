@@ -6,11 +6,13 @@
 
 mod bad_input;
 mod canaries;
+mod corpus;
 mod crash_map;
 mod demo;
 mod io;
 mod kills;
 mod lockstep;
+mod own_driver;
 mod panel;
 mod readme;
 mod smoke;
