@@ -237,9 +237,13 @@ impl Drop for Thread {
 }
 
 impl Shared {
+    /// Of a thread that was told to stop nobody wants to know any more.
     fn back(&self, back: Result<Option<Turn>, DriverError>) {
-        *self.baton.lock() = Baton::Back(back);
-        self.to_scheduler.notify_one();
+        let mut baton = self.baton.lock();
+        if !matches!(*baton, Baton::Stop) {
+            *baton = Baton::Back(back);
+            self.to_scheduler.notify_one();
+        }
     }
 
     /// What to do next, or `None` when there is nothing. Being told to stop holds for every later call.
