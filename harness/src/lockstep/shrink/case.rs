@@ -204,17 +204,22 @@ const KEYS: [&str; 13] = [
 fn in_order(document: &Table) -> String {
     let place = |key: &str| KEYS.iter().position(|known| *known == key).unwrap_or(KEYS.len());
     let mut entries: Vec<(&String, &Value)> = document.iter().collect();
-    let is_table = |key: &str, value: &Value| value.is_table() || key == "actors";
-    entries.sort_by_key(|(key, value)| (is_table(key, value), place(key)));
+    entries.sort_by_key(|(key, value)| (is_table(value), place(key)));
     let mut text = String::new();
     for (key, value) in entries {
-        if is_table(key, value) {
+        if is_table(value) {
             text.push('\n');
         }
         let one = Table::from_iter([(key.clone(), value.clone())]);
         text += &toml::to_string_pretty(&one).unwrap_or_default();
     }
     text
+}
+
+/// Whether a value has a heading of its own: a plain key behind it would be one of it.
+fn is_table(value: &Value) -> bool {
+    let of_tables = value.as_array().is_some_and(|values| values.iter().any(Value::is_table));
+    value.is_table() || of_tables
 }
 
 /// What is said about other drivers is nothing of this case.
@@ -307,6 +312,18 @@ mod tests {
         let operation =
             |(number, text): (usize, &&str)| Operation { number, text: (*text).to_owned() };
         texts.iter().enumerate().map(operation).collect()
+    }
+
+    #[test]
+    fn a_document_is_written_as_it_reads_whatever_it_has() {
+        let text = "id = \"x\"\nzeal = 1\n[database]\nsetup = [\"a\"]\n[[actors]]\nid = \"ada\"\n[[things]]\nof = [[1]]\n\
+                    [things.more]\nx = \"'\\n\"\n[[things]]\nof = []\n[alien]\nkey = true\n";
+        let document: Table = toml::from_str(text).unwrap();
+        let written = in_order(&document);
+        assert_eq!(toml::from_str::<Table>(&written).unwrap(), document, "{written}");
+        let order = ["id", "zeal", "[database]", "[[actors]]", "[alien]"]
+            .map(|part| written.find(part).unwrap());
+        assert!(order.is_sorted(), "{written}");
     }
 
     #[test]
