@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reports::ExitCode;
 
@@ -30,6 +30,8 @@ use crate::suite::{self, SuiteError};
 const PADDED: u64 = 20;
 /// So many random schedules are looked through for a failure.
 const SCHEDULES_MAX: u32 = 2_000;
+/// And for so long: those of processes are slow.
+const SEARCH_MAX: Duration = Duration::from_secs(20);
 
 /// What was measured.
 #[derive(Clone, Debug, Default)]
@@ -148,8 +150,9 @@ pub fn failing(script: &Script, check: &str, seed: Seed) -> Result<Option<Log>, 
     let place = Workplace::new()?;
     let build = Build::of_this_program();
     let mut strategy = explore::strategy(Kind::Random, seed, script);
+    let begun = Instant::now();
     for _ in 0..SCHEDULES_MAX {
-        if !strategy.begin() {
+        if SEARCH_MAX <= begun.elapsed() || !strategy.begin() {
             break;
         }
         let folder = place.fresh()?;
