@@ -12,8 +12,8 @@
 //!
 //! * A smaller case counts if the same check finds the same kind of failure ([`Symptom`]), and its log replays to the
 //!   letter. The log that was recorded then is what the next case is made from.
-//! * Where the failure needs an order of steps or a fault, so does each smaller case: one actor after the other does not
-//!   break the property. (Without its UPDATE, a transaction that promises to add one breaks its promise alone.)
+//! * Where the failure needs an order of steps, other actors or a fault, so does each smaller case: neither one actor after
+//!   the other nor one alone breaks the property. (Without its UPDATE, a transaction that promises to add one breaks its promise alone.)
 //! * What is handed back was replayed three times, and failed each time; otherwise nothing is.
 //! * Nothing grows: each case that counts has fewer statements, faults or switches, or the same ones later.
 //!

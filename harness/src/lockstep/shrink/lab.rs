@@ -67,6 +67,8 @@ pub(super) struct Lab<'a> {
     steps_before: u64,
     /// The failure needs an order of steps, or a fault: one actor after the other does not fail.
     needs_order: bool,
+    /// The failure needs more than one actor, or a fault: no actor fails alone.
+    needs_company: bool,
     /// Whether a script, by its digest, does not fail with one actor after the other.
     in_order: BTreeMap<u64, bool>,
 }
@@ -92,6 +94,7 @@ impl<'a> Lab<'a> {
             tell,
             steps_before,
             needs_order: false,
+            needs_company: false,
             in_order: BTreeMap::new(),
         })
     }
@@ -100,6 +103,7 @@ impl<'a> Lab<'a> {
     pub(super) fn begin(&mut self, whole: &Case) -> Result<Option<Failing>, Halt> {
         if let Some(script) = whole.script() {
             self.needs_order = self.passes_in_order(whole, &script)?;
+            self.needs_company = self.passes_alone(whole)?;
         }
         self.attempt(whole)
     }
@@ -113,6 +117,18 @@ impl<'a> Lab<'a> {
         let passes = trial.is_some_and(|trial| !trial.fails);
         self.in_order.insert(script.digest, passes);
         Ok(passes)
+    }
+
+    /// Whether no actor alone, without a fault, fails.
+    fn passes_alone(&mut self, case: &Case) -> Result<bool, Halt> {
+        for role in &case.roles {
+            let alone = Case { roles: vec![role.clone()], ..case.clone() };
+            let Some(script) = alone.script() else { return Ok(false) };
+            if !self.passes_in_order(&alone, &script)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Runs a case. None if it makes no sense.
@@ -144,6 +160,9 @@ impl<'a> Lab<'a> {
         let Some(finding) = trial.finding.filter(|_| trial.fails) else { return Ok(None) };
         let (script, log) = (trial.script, trial.log);
         if self.needs_order && !self.passes_in_order(case, &script)? {
+            return Ok(None);
+        }
+        if self.needs_company && !self.passes_alone(case)? {
             return Ok(None);
         }
         if !self.again(&script, &log)? {
