@@ -290,6 +290,11 @@ impl Me {
         watched.map(Some).map_err(|error| DriverError::new("watch I/O calls", error))
     }
 
+    /// Whether the manager has the scheduler's time and waits by it.
+    pub(super) fn is_timed(&self) -> bool {
+        self.crew.points != Points::Statement
+    }
+
     /// Whether it stops at yield points of the manager.
     pub(super) fn stops_in_the_manager(&self) -> bool {
         self.crew.points == Points::Manager

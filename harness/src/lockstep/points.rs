@@ -15,7 +15,7 @@ use super::driver::{Turn, Waits};
 use super::io::{Call, Guard, Judge, Kind, Verdict, arm};
 
 /// Has the threads of this process that are decided about stop at yield points of the manager, wait by the scheduler, and
-/// have its time. Those of a crew without such points pass.
+/// have its time. Where they stop at I/O calls, the last two hold as well; otherwise the manager is left alone.
 pub(super) fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| manager::lockstep::install(Some(Arc::new(ByBaton))));
@@ -27,7 +27,7 @@ struct ByBaton;
 impl ByBaton {
     /// Of a thread that it has.
     fn me() -> Option<Me> {
-        Me::this_thread().filter(Me::stops_in_the_manager)
+        Me::this_thread().filter(Me::is_timed)
     }
 }
 
@@ -41,7 +41,7 @@ impl Scheduler for ByBaton {
     }
 
     fn point(&self, place: &str) {
-        if let Some(me) = Self::me() {
+        if let Some(me) = Self::me().filter(Me::stops_in_the_manager) {
             me.stop_at(Turn::Paused(place.to_owned()));
         }
     }
@@ -57,13 +57,18 @@ impl Scheduler for ByBaton {
     }
 
     fn wake(&self) {
-        if let Some(me) = Self::me() {
+        // Elsewhere it is the I/O calls that give something back.
+        if let Some(me) = Self::me().filter(Me::stops_in_the_manager) {
             me.wake();
         }
     }
 
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         match Self::me() {
+            // Its I/O calls would be no steps: whoever has a thread's work to do does it without one.
+            Some(me) if !me.stops_in_the_manager() => {
+                Err(io::Error::other("threads are not decided about here"))
+            }
             Some(me) => me.begin(name, body),
             None => Err(io::Error::other("the schedule has ended")),
         }

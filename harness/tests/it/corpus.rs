@@ -188,9 +188,9 @@ fn run_runs_both_modes_and_replay_runs_a_schedule_of_a_seed() {
     );
     let report = site.report();
     assert_eq!(report.exploration.unwrap().schedules_run, report.summary.schedules);
-    let text = ran(&["replay", "--scenario", "lost-update", "--seed", "0x7", "--schedule", "3"]);
+    let text = ran(&["replay", "--scenario", "lost-update", "--seed", "0x7", "--schedule", "12"]);
     assert!(
-        text.contains("random/3 of lost-update on naive") && text.contains("reproduced 1 of 1"),
+        text.contains("random/12 of lost-update on naive") && text.contains("reproduced 1 of 1"),
         "{text}"
     );
 }

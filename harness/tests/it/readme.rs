@@ -80,6 +80,17 @@ const TESTED: [(&str, &str, &str); 19] = [
         "a_sound_store_is_verified_with_0",
     ),
     (
+        "cargo run --release -- replay --scenario lost-update --seed 0x7 --schedule 12",
+        "harness/tests/it/corpus.rs",
+        "run_runs_both_modes_and_replay_runs_a_schedule_of_a_seed",
+    ),
+    // The same for 200 of them.
+    (
+        "cargo run --release -- explore --check-determinism 10000 --time 1h",
+        "harness/tests/it/corpus.rs",
+        "two_hundred_scenarios_at_random_come_out_the_same_twice",
+    ),
+    (
         "cargo run --release -- list",
         "harness/tests/it/smoke.rs",
         "the_list_names_every_scenario_with_its_suites_and_drivers",
