@@ -17,6 +17,7 @@ use harness::lockstep::{determinism, driver, gate, process, session};
 use harness::scenario::script::Script;
 use harness::seed::Seed;
 use harness::suite;
+use parking_lot::Mutex;
 use reports::{ScenarioReport, Status};
 
 use crate::support::{Site, harness, read, workspace};
@@ -40,9 +41,13 @@ fn corpus() -> Vec<Script> {
     suite::choose_scripts(&scenarios(), &["ci".to_owned()]).unwrap()
 }
 
+/// One of these tests at a time: each is a whole run, as a program of its own would do it.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// Runs the corpus. Logs of failures stay, so that the command in the box works.
 fn run(seed: Seed, at_random: Option<u32>) -> Vec<ScenarioReport> {
     program();
+    let _one = ONE.lock();
     let folder = workspace().join("reports/out").join(format!("test-{seed}"));
     fs::create_dir_all(&folder).unwrap();
     let options = gate::Options {
@@ -88,6 +93,7 @@ fn new_schedules_of_the_corpus_break_nothing_that_is_not_known() {
 #[test]
 fn two_hundred_scenarios_at_random_come_out_the_same_twice() {
     program();
+    let _one = ONE.lock();
     println!("seed {SEED}");
     let time = Duration::from_mins(5);
     let compared = determinism::check(SEED, TWICE, time, &mut |_, _| ()).unwrap();
@@ -107,6 +113,7 @@ fn regressions() -> Vec<PathBuf> {
 #[test]
 fn every_log_that_was_kept_replays() {
     program();
+    let _one = ONE.lock();
     let folder = tempfile::tempdir_in(memory()).unwrap();
     for file in regressions() {
         let name = file.file_name().unwrap().to_str().unwrap();
