@@ -268,6 +268,8 @@ pub(crate) fn findings(folder: &Path) -> Vec<String> {
 fn main() {
     let folder = std::env::temp_dir().join(format!("harness-r2d2-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the folder of temporary files can be written to");
-    findings(&folder).iter().for_each(|finding| println!("{finding}"));
+    for finding in findings(&folder) {
+        println!("{finding}");
+    }
     println!("logs: {}", folder.display());
 }

@@ -249,7 +249,9 @@ fn outcome(report: &Report) {
     if !free.is_empty() || scripts.is_empty() {
         tell!("\n{}", reports::table(&Report { scenarios: free.clone(), ..report.clone() }));
     }
-    scripts.iter().for_each(|script| tell!("{}", lockstep::line(script)));
+    for script in &scripts {
+        tell!("{}", lockstep::line(script));
+    }
     for scenario in &free {
         if let Some(failure) = &scenario.failure {
             explain(&scenario.id, &scenario.driver, failure);

@@ -92,7 +92,7 @@ fn one(options: &Options<'_>, script: &Script, driver: &str, passed: &mut Passed
             passed.scenarios.push(report);
         }
         Err(error) => {
-            passed.scenarios.push(broken(script, driver, options.seed, &error.to_string()))
+            passed.scenarios.push(broken(script, driver, options.seed, &error.to_string()));
         }
     }
 }

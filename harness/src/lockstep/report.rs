@@ -4,6 +4,8 @@
 //!
 //! Pure functions; only durations differ from run to run.
 
+use std::fmt::Write as _;
+
 use reports::{
     Actor, Check as CheckReport, Counts, Exploration, Failure, Hex64, Latencies, Mode, Report,
     ScenarioReport, Status, Verdict as Found,
@@ -144,7 +146,7 @@ pub fn table(report: &Report) -> String {
     }
     let head: Vec<String> = drivers.iter().map(|driver| format!(" {driver} |")).collect();
     let mut text = format!("| DuckDB {} |{}\n", report.provenance.versions.duckdb, head.concat());
-    text += &format!("|---|{}\n", "---|".repeat(drivers.len()));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(drivers.len())); // a String takes all
     for id in ids {
         let cell = |driver: &&str| {
             let of = |it: &&ScenarioReport| it.id == id && it.driver == **driver;
@@ -152,7 +154,7 @@ pub fn table(report: &Report) -> String {
             format!(" {shown} |")
         };
         let cells: Vec<String> = drivers.iter().map(cell).collect();
-        text += &format!("| `{id}` |{}\n", cells.concat());
+        let _ = writeln!(text, "| `{id}` |{}", cells.concat());
     }
     text
 }

@@ -45,7 +45,7 @@ impl Again {
     pub(super) fn record(&self) -> Result<Log, (String, ExitCode)> {
         let usage = |text: String| (text, ExitCode::Usage);
         let word = self.scenario.clone().unwrap_or_default();
-        let mut scripts = suite::choose_scripts(&suite::folder(), &[word.clone()])
+        let mut scripts = suite::choose_scripts(&suite::folder(), std::slice::from_ref(&word))
             .map_err(|error| usage(error.to_string()))?;
         // A name that is a part of another one means the whole one.
         if scripts.iter().any(|script| script.id == word) {

@@ -80,7 +80,9 @@ pub(crate) fn shrink(args: &ShrinkArgs) -> ExitCode {
         // What nobody expects is in the box that follows.
         if let Some(minimized) = failure.and_then(|it| it.minimized.as_ref()).filter(|_| expected) {
             tell!("{}: {}, as the scenario says", shrunk.repro.symptom.check, shrunk.repro.message);
-            failure::smallest(minimized).iter().for_each(|part| tell!("│ {part}"));
+            for line in failure::smallest(minimized) {
+                tell!("│ {line}");
+            }
         }
         tell!("{} runs in {:.2} s", shrunk.runs, shrunk.duration.as_secs_f64());
         tell!("repro:    {}", file.display());
