@@ -40,6 +40,7 @@ pub(super) struct Stage<'a> {
     /// How many faults have been decided.
     faults: u32,
     idle_jumps: u32,
+    is_whole: bool,
 }
 
 /// An actor that was lost within a step: a finding.
@@ -73,6 +74,7 @@ impl<'a> Stage<'a> {
             last: None,
             faults: 0,
             idle_jumps: 0,
+            is_whole: true,
         };
         for actor in &job.script.actors {
             let body = match world {
@@ -415,17 +417,33 @@ impl<'a> Stage<'a> {
 
     /// Ends all actors, one after the other. Where they are not whole, all threads are left behind, and all processes are
     /// killed.
-    pub(super) fn clear(self, is_whole: bool) {
+    pub(super) fn clear(mut self, is_whole: bool) {
+        self.is_whole = is_whole;
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
         self.crew.is_over();
-        let actors = self.job.script.actors.len();
-        for (index, player) in self.players.into_iter().enumerate() {
+        let threads = self.players.split_off(self.job.script.actors.len());
+        // Who stands within an operation may wait there for somebody who has gone, and has what others would wait for.
+        let stands =
+            |player: &Player| player.at.is_some() && matches!(player.body, Body::Thread(_));
+        let is_whole = self.is_whole && !self.players.iter().any(stands);
+        // Those of the manager first: they may have a lock that an actor needs to go.
+        for thread in threads {
+            match thread.body {
+                Body::Thread(Some(thread)) if is_whole => thread.release(),
+                Body::Thread(Some(thread)) => thread.abandon(),
+                Body::Thread(None) | Body::Process(_) => {}
+            }
+        }
+        for player in self.players.drain(..) {
             match player.body {
-                Body::Thread(Some(thread)) if !is_whole => thread.abandon(),
-                Body::Thread(Some(thread)) if index < actors => thread.stop(),
-                Body::Thread(Some(thread)) => thread.release(),
+                Body::Thread(Some(thread)) if is_whole => thread.stop(),
+                Body::Thread(Some(thread)) => thread.abandon(),
                 Body::Thread(None) => {}
                 Body::Process(shared) => {
-                    // Within an operation it may wait for somebody who has gone.
                     let process = shared.borrow_mut().take();
                     if let Some(process) = process.filter(|_| is_whole && player.at.is_none()) {
                         process.give_back(self.job.watchdog);
