@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`driver`] | the page that a user implements to put own DuckDB code under the scheduler | |
 //! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
-//! | [`vocabulary`] | operations that checks understand too → SQL | yes |
+//! | [`vocabulary`], [`stored`] | operations that checks understand too → SQL, and what is asked of a store | yes |
 //! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
 //! | [`schedule`], `stage`, `player` | a script, a driver, a strategy → one schedule, carried out and logged | |
 //! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
@@ -49,6 +49,7 @@ pub mod report;
 pub mod repro;
 pub mod schedule;
 pub mod shrink;
+pub mod stored;
 pub mod strategy;
 pub mod vocabulary;
 

@@ -6,6 +6,7 @@
 //! surely happen, and what a log cannot tell is [`Verdict::Unknown`](crate::check::Verdict::Unknown).
 
 mod agreement;
+mod computed_once;
 mod durability;
 mod exclusion;
 mod fairness;
@@ -15,12 +16,15 @@ mod invariant;
 mod isolation;
 mod linearizable;
 mod lists;
+mod never_stale;
 mod no_deadlock;
 mod no_false_commit;
 mod no_lost_update;
 mod one_snapshot;
 mod phase;
+mod prompt;
 mod readable;
+mod served;
 mod session;
 mod transaction;
 
@@ -42,7 +46,7 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 14] {
+pub fn all() -> [&'static dyn Check; 18] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,
@@ -58,6 +62,10 @@ pub fn all() -> [&'static dyn Check; 14] {
         &exclusion::Exclusion,
         &fairness::Fairness,
         &linearizable::Linearizable,
+        &served::Served,
+        &prompt::Prompt,
+        &never_stale::NeverStale,
+        &computed_once::ComputedOnce,
     ]
 }
 

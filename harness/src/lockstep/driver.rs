@@ -24,6 +24,7 @@ use manager::Phase;
 use reports::Hex64;
 use serde::{Deserialize, Serialize};
 
+use super::stored::Stored;
 use super::vocabulary::Word;
 use crate::scenario::script::Script;
 use crate::seed::fnv1a;
@@ -201,6 +202,14 @@ pub enum Command<'a> {
     Close,
     /// Open the database file as any file, and close it: what a backup, a hash or a look at its size does.
     Touch,
+    /// Open the database past the manager, as a program that knows nothing of it would, and close it.
+    Barge,
+    /// Panic in the closure of the transaction that is open, which ends it.
+    Panic,
+    /// Ask for a second lease, which a manager has to refuse at once.
+    Nest,
+    /// Ask a feature store.
+    Store(Stored<'a>),
     /// One statement; on its own if there is no transaction.
     Sql(&'a str),
 }
@@ -220,10 +229,16 @@ impl<'a> Command<'a> {
             "open" => Self::Open,
             "close" => Self::Close,
             "touch" => Self::Touch,
-            sql => Self::Sql(sql),
+            "barge" => Self::Barge,
+            "panic" => Self::Panic,
+            "nest" => Self::Nest,
+            op => Stored::of(op).map_or(Self::Sql(op), Self::Store),
         }
     }
 }
+
+/// What [`Command::Barge`] gives if nobody keeps it out.
+pub const LET_IN: &str = "let in";
 
 /// Whether an operation is a query by its first word: it changes nothing, and gives the same before and after another one.
 pub fn is_query(op: &str) -> bool {

@@ -7,7 +7,10 @@
 //! lease was given back. So the manager itself decides who has to wait, and a second writer that it let in would be seen
 //! in the results. `Shared::writer` only names who is in the way.
 
+mod stores;
+
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,10 +25,12 @@ use parking_lot::Mutex;
 
 use super::baton::Me;
 use super::driver::{
-    Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World, is_query,
+    Actor, Class, Command, Driver, DriverError, LET_IN, Outcome, Turn, Waits, World, is_query,
 };
+use super::stored::Stored;
 use super::{plain, sql};
 use crate::scenario::script::{EachActor, Points, Script};
+use stores::{Common, Stores};
 
 /// See the module's header.
 pub struct Managed;
@@ -54,6 +59,12 @@ impl Driver for Managed {
         } else {
             plain::copy(script, folder)?; // what a manager knows already shows at its points
         }
+        if script.has_store() {
+            let manager = manager(script.points, script.each_actor)?;
+            let made = stores::make(&manager, &sql::path(folder));
+            made.map_err(|error| DriverError::new("make a store", error))?;
+            manager.close_all_connections(Drain::default());
+        }
         self.join(script, folder)
     }
 
@@ -66,11 +77,11 @@ impl Driver for Managed {
             {
                 manager
             }
-            _ => Manager::new(config(points, each_actor))
-                .map_err(|error| DriverError::new("make a manager", error))?,
+            _ => manager(points, each_actor)?,
         };
         let path = sql::path(folder);
-        Ok(Arc::new(Place(Shared { manager, path, points, each_actor, writer: Arc::default() })))
+        let (writer, store) = (Arc::default(), Arc::default());
+        Ok(Arc::new(Place(Shared { manager, path, points, each_actor, writer, store })))
     }
 }
 
@@ -88,6 +99,11 @@ fn copy_onto_inode(script: &Script, folder: &Path) -> Result<(), DriverError> {
     }
     plain::copy(script, folder)?;
     link(&path, &kept)
+}
+
+fn manager(points: Points, each_actor: EachActor) -> Result<Manager, DriverError> {
+    Manager::new(config(points, each_actor))
+        .map_err(|error| DriverError::new("make a manager", error))
 }
 
 fn config(points: Points, each_actor: EachActor) -> Config {
@@ -115,6 +131,7 @@ struct Shared {
     each_actor: EachActor,
     /// Who of this process has the write lease, for the wait-for graph.
     writer: Arc<Mutex<Option<String>>>,
+    store: Common,
 }
 
 struct Place(Shared);
@@ -165,7 +182,8 @@ impl Shared {
 impl World for Place {
     fn actor(&self, id: &str) -> Result<Box<dyn Actor>, DriverError> {
         let (shared, id) = (self.0.clone(), id.to_owned());
-        Ok(Box::new(Leasing { shared, id, at: At::Nothing, phase: None }))
+        let stores = Stores::default();
+        Ok(Box::new(Leasing { shared, id, at: At::Nothing, phase: None, stores }))
     }
 
     fn query(&self, query: &str) -> Result<String, DriverError> {
@@ -193,6 +211,7 @@ struct Leasing {
     id: String,
     at: At,
     phase: Option<PhaseGuard>,
+    stores: Stores,
 }
 
 /// What an actor is in.
@@ -215,6 +234,9 @@ impl Actor for Leasing {
             Command::Touch => {
                 return plain::beside(&self.shared.path, command).expect("it is not a statement");
             }
+            Command::Barge => return self.barge(),
+            Command::Nest => return self.nest(),
+            Command::Store(op) => return self.ask_store(op),
             _ => {}
         }
         match (std::mem::replace(&mut self.at, At::Nothing), command) {
@@ -237,8 +259,7 @@ impl Actor for Leasing {
                 Turn::Done(outcome)
             }
             (At::Writing(closure), command) => {
-                let commit = command == Command::Commit;
-                let outcome = closure.end(commit);
+                let outcome = closure.end(command);
                 *self.shared.writer.lock() = None;
                 Turn::Done(outcome.waking())
             }
@@ -255,6 +276,30 @@ impl Leasing {
                 plain::done(Class::Ok, "")
             }
             Err(error) => self.shared.refused(&format!("the {phase} phase"), &error),
+        }
+    }
+
+    fn ask_store(&mut self, op: Stored<'_>) -> Turn {
+        let Shared { manager, path, store, .. } = &self.shared;
+        self.stores.step((manager, path), store, op)
+    }
+
+    fn barge(&self) -> Turn {
+        match plain::Instance::open(&self.shared.path) {
+            Ok(_closed_at_once) => plain::done(Class::Ok, LET_IN),
+            Err(error) => Turn::Done(Outcome::new(Class::Ok, &sql::outcome(Err(error)).shown)),
+        }
+    }
+
+    /// What it asks for is what it has already, so that only this can be in its way.
+    fn nest(&self) -> Turn {
+        let Shared { manager, path, .. } = &self.shared;
+        match manager.get_with(path, AccessMode::ReadWrite, &self.shared.options()) {
+            Err(error @ Error::Nested { .. }) => {
+                Turn::Done(Outcome::new(Class::Ok, &failed(&error).shown))
+            }
+            Err(error) => Turn::Done(failed(&error)),
+            Ok(_given_back_at_once) => plain::done(Class::Failed, "a second lease"),
         }
     }
 
@@ -318,6 +363,7 @@ struct Closure {
 enum Statement {
     Sql(String),
     Commit,
+    Panic,
 }
 
 impl Closure {
@@ -339,6 +385,7 @@ impl Closure {
                             }); // who asked has gone: the next receive ends this
                         }
                         Ok(Statement::Commit) => return Ok(()),
+                        Ok(Statement::Panic) => resume_unwind(Box::new("on purpose")),
                         Err(_) => return Err(Ended::RolledBack),
                     }
                 }
@@ -358,12 +405,18 @@ impl Closure {
         self.outcome()
     }
 
-    fn end(mut self, commit: bool) -> Outcome {
-        if commit {
-            self.send(Statement::Commit);
+    fn end(mut self, command: Command<'_>) -> Outcome {
+        match command {
+            Command::Commit => self.send(Statement::Commit),
+            Command::Panic => self.send(Statement::Panic),
+            _ => {}
         }
         self.statements = None;
-        self.outcome()
+        match self.outcome() {
+            outcome if command != Command::Panic => outcome,
+            Outcome { class: Class::Panicked, .. } => Outcome::new(Class::Ok, ""),
+            _ => Outcome::new(Class::Failed, "no panic"),
+        }
     }
 
     fn send(&self, statement: Statement) {

@@ -108,6 +108,9 @@ impl Drop for Instance {
 pub(super) fn beside(path: &Path, command: Command<'_>) -> Option<Turn> {
     match command {
         Command::BeginPhase(_) | Command::EndPhase(_) => Some(done(Class::Ok, "")),
+        Command::Barge | Command::Panic | Command::Nest | Command::Store(_) => {
+            Some(done(Class::Failed, "for a manager only"))
+        }
         Command::Touch => Some(match File::open(path) {
             Ok(file) => {
                 drop(file); // and with it every POSIX lock that this process had on the file

@@ -85,7 +85,7 @@ fn is_begin(op: &str) -> bool {
 }
 
 fn is_end(op: &str) -> bool {
-    matches!(Command::of(op), Command::Commit | Command::Rollback)
+    matches!(Command::of(op), Command::Commit | Command::Rollback | Command::Panic)
 }
 
 /// Where an actor goes on whose process died before the operation `done`, or within it: behind its transaction.

@@ -195,7 +195,8 @@ fn look(
             end.unreadable = Some(text.replace(&*job.folder.to_string_lossy(), "…"));
         }
     }
-    end.files = Some(Hex64(files(job.folder)?));
+    // A store notes the process that has published, which is another one each time.
+    end.files = if job.script.has_store() { None } else { Some(Hex64(files(job.folder)?)) };
     Ok(())
 }
 

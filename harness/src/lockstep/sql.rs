@@ -89,7 +89,10 @@ pub(super) fn line(row: &Row<'_>) -> duckdb::Result<String> {
     Ok(text)
 }
 
-/// All tables of the database with all their rows, sorted.
+/// In the tables of a store, who has published: another process in every run.
+const PROCESS: &str = "pid";
+
+/// All tables of the database with all their rows but for the numbers of processes, sorted.
 pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
     let tables = query(
         connection,
@@ -101,7 +104,9 @@ pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
     let mut text = String::new();
     for table in tables.lines() {
         let _ = writeln!(text, "{table}");
-        text += &query(connection, &format!("SELECT * FROM {NAME}.{table} ORDER BY ALL"))?;
+        let columns = format!("COLUMNS(name -> name != '{PROCESS}')");
+        let rows = format!("SELECT {columns} FROM {NAME}.{table} ORDER BY ALL");
+        text += &query(connection, &rows)?;
     }
     Ok(text)
 }

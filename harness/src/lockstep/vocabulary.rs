@@ -52,7 +52,7 @@ impl<'a> Word<'a> {
 }
 
 /// What can stand between quotes as it is.
-fn key(text: &str) -> Option<&str> {
+pub(super) fn key(text: &str) -> Option<&str> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
     (!text.is_empty() && text.chars().all(plain)).then_some(text)
 }

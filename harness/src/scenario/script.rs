@@ -19,9 +19,10 @@ use super::{ScenarioError, is_filled, is_id, optional};
 use crate::check::Verdict;
 use crate::lockstep::act::Act;
 use crate::lockstep::check;
+use crate::lockstep::stored::Stored;
 use crate::seed::fnv1a;
 
-pub use watched::{Invariant, Lists, Rows, Watched};
+pub use watched::{Fairness, Invariant, Lists, Rows, Watched};
 
 /// The drivers that run scripts.
 pub const DRIVERS: [&str; 4] = ["naive", "retrying", "separate", "managed"];
@@ -192,7 +193,7 @@ impl Script {
             faults: optional(&root, "faults", |item| faults(item, each_actor, points))?,
             setup: setup(&root.item("database"))?,
             counter: optional(&root, "counter", counter)?,
-            watched: watched::read(&root, &actors)?,
+            watched: watched::read(&root, &actors, points)?,
             actors,
             gate: optional(&root, "gate", |item| Gate::read(item, points))?
                 .unwrap_or_else(|| Gate::of(points)),
@@ -205,6 +206,12 @@ impl Script {
     /// Steps of all actors together.
     pub fn step_count(&self) -> u64 {
         self.actors.iter().map(|actor| actor.steps.len() as u64).sum()
+    }
+
+    /// Whether a feature store takes part.
+    pub fn has_store(&self) -> bool {
+        let mut steps = self.actors.iter().flat_map(|actor| &actor.steps);
+        steps.any(|step| Stored::of(step).is_some())
     }
 
     /// The names of some actors.

@@ -1,9 +1,10 @@
-//! *Exclusion*: on the drivers that the scenario names, no two actors have a write transaction open at once.
+//! *Exclusion*: on the drivers that the scenario names, no two actors have a write transaction open at once, and while one
+//! is open nobody gets at the file past the manager.
 
 use super::Check;
 use super::transaction::{self, Transaction};
 use crate::check::{Evidence, Finding};
-use crate::lockstep::driver::Class;
+use crate::lockstep::driver::{Class, Command, LET_IN};
 use crate::lockstep::log::Log;
 use crate::scenario::script::Script;
 
@@ -25,6 +26,16 @@ impl Check for Exclusion {
                     format!(
                         "{} began to write at step {}, {} had been writing since step {}",
                         other.actor, other.opened, one.actor, one.opened
+                    )
+                });
+            }
+        }
+        for one in &writing {
+            for (step, actor) in let_in(log).filter(|(step, _)| is_open_at(one, *step)) {
+                evidence.add(|| {
+                    format!(
+                        "{actor} got at the file past the manager at step {step}, {} had been writing since step {}",
+                        one.actor, one.opened
                     )
                 });
             }
@@ -51,8 +62,18 @@ fn writing(log: &Log) -> Vec<Transaction<'_>> {
 
 /// Whether the one surely was open when the other one had just begun.
 fn both_are_open(one: &Transaction<'_>, other: &Transaction<'_>) -> bool {
-    let until = one.closing.is_none_or(|closing| other.opened < closing);
-    one.actor != other.actor && one.opened < other.opened && until
+    one.actor != other.actor && is_open_at(one, other.opened)
+}
+
+fn is_open_at(one: &Transaction<'_>, step: usize) -> bool {
+    one.opened < step && one.closing.is_none_or(|closing| step < closing)
+}
+
+/// The steps in which nobody kept an actor out that did not ask.
+fn let_in(log: &Log) -> impl Iterator<Item = (usize, &str)> {
+    let statements = transaction::statements(log).into_iter();
+    let barges = statements.filter(|it| Command::of(it.sql) == Command::Barge);
+    barges.filter(|it| it.outcome.shown == LET_IN).map(|it| (it.step, it.actor))
 }
 
 #[cfg(test)]
@@ -93,6 +114,19 @@ mod tests {
             .ok("bob", "begin write", "")
             .ok("ada", "commit", "")
             .build();
+        assert_eq!(finding(&Exclusion, &script, &log).verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn nobody_gets_at_the_file_past_the_manager_while_somebody_writes() {
+        let (script, log) = fixture().ok("bob", "barge", "FileLocked").build();
+        assert_eq!(finding(&Exclusion, &script, &log).verdict, Verdict::Holds);
+        let (script, log) = fixture().ok("bob", "barge", LET_IN).build();
+        assert_eq!(
+            finding(&Exclusion, &script, &log).because,
+            ["bob got at the file past the manager at step 1, ada had been writing since step 0"]
+        );
+        let (script, log) = fixture().ok("ada", "commit", "").ok("bob", "barge", LET_IN).build();
         assert_eq!(finding(&Exclusion, &script, &log).verdict, Verdict::Holds);
     }
 

@@ -1,9 +1,12 @@
 //! *Fairness*: while an actor waits, not more others than the scenario allows get the same that ask after it. This is
 //! counted in steps; time has no part in it.
+//!
+//! Who has asked may not have its place yet. A scenario that says what those wait for who have theirs counts from there,
+//! and every transaction that is begun.
 
 use super::Check;
 use crate::check::{Evidence, Finding};
-use crate::lockstep::driver::Class;
+use crate::lockstep::driver::{Class, Command};
 use crate::lockstep::log::{Log, Step};
 use crate::scenario::script::Script;
 
@@ -16,12 +19,15 @@ impl Check for Fairness {
     }
 
     fn judge(&self, script: &Script, log: &Log) -> Option<Finding> {
-        let most = script.watched.overtaken_max? as usize;
+        let fairness = script.watched.fairness.as_ref()?;
+        let most = fairness.overtaken_max as usize;
         let mut evidence = Evidence::default();
-        let requests = requests(log);
+        let requests = requests(log, &fairness.waiting_for);
         let mut highest = 0;
-        for waiter in requests.iter().filter(|it| it.what.is_some()) {
-            let overtaking: Vec<_> = requests.iter().filter(|it| it.overtakes(waiter)).collect();
+        for waiter in requests.iter().filter(|it| it.place.is_some()) {
+            let by_place = !fairness.waiting_for.is_empty();
+            let overtakes = |it: &&Request<'_>| it.overtakes(waiter, by_place);
+            let overtaking: Vec<_> = requests.iter().filter(overtakes).collect();
             highest = highest.max(overtaking.len());
             if most < overtaking.len() {
                 let who: Vec<&str> = overtaking.iter().map(|it| it.actor).collect();
@@ -39,8 +45,10 @@ impl Check for Fairness {
 
     /// Lets somebody else get what an actor waits for, again and again.
     fn plant(&self, script: &Script, log: &Log) -> Option<Log> {
-        let requests = requests(log);
-        let waiter = requests.iter().find(|it| it.what.is_some())?;
+        let fairness = script.watched.fairness.as_ref()?;
+        let requests = requests(log, &fairness.waiting_for);
+        let waiter = requests.iter().find(|it| it.place.is_some())?;
+        let place = waiter.place?;
         let other = log.steps.iter().find(|step| step.decision.actor != waiter.actor)?;
         let mut step: Step = log.steps[waiter.first].clone();
         step.decision.actor.clone_from(&other.decision.actor);
@@ -48,8 +56,8 @@ impl Check for Fairness {
         (came.outcome.class, came.waits) = (Class::Ok, None);
         let mut planted = log.clone();
         // One more, since the other one may be waiting already.
-        for _ in 0..script.watched.overtaken_max? + 2 {
-            planted.steps.insert(waiter.first + 1, step.clone());
+        for _ in 0..fairness.overtaken_max + 2 {
+            planted.steps.insert(place + 1, step.clone());
         }
         Some(planted)
     }
@@ -66,34 +74,55 @@ struct Request<'a> {
     succeeded: bool,
     /// What it waited for, if it did.
     what: Option<&'a str>,
+    /// The step in which it surely had its place among those who wait, if it had one.
+    place: Option<usize>,
 }
 
 impl Request<'_> {
-    fn overtakes(&self, waiter: &Request<'_>) -> bool {
+    fn overtakes(&self, waiter: &Request<'_>, by_place: bool) -> bool {
         let is_other = self.actor != waiter.actor;
         let is_same = self.op == waiter.op || (self.what.is_some() && self.what == waiter.what);
+        let is_behind = if by_place {
+            let begins = matches!(Command::of(self.op), Command::BeginRead | Command::BeginWrite);
+            begins && waiter.place.is_some_and(|place| place < self.first)
+        } else {
+            is_same && waiter.first < self.first
+        };
         let had_first = match (self.last, waiter.last) {
             (Some(own), Some(theirs)) => own < theirs,
             (own, _) => own.is_some(),
         };
-        is_other && is_same && waiter.first < self.first && had_first && self.succeeded
+        is_other && is_behind && had_first && self.succeeded
     }
 }
 
-fn requests(log: &Log) -> Vec<Request<'_>> {
+/// All of them. Who waits for anything has its place, or, if it is said, who waits for one of these.
+fn requests<'a>(log: &'a Log, waiting_for: &[String]) -> Vec<Request<'a>> {
     let mut done = Vec::new();
     let mut open: Vec<Request<'_>> = Vec::new();
     for (index, step) in log.steps.iter().enumerate() {
         let (actor, op) = (step.decision.actor.as_str(), step.decision.op.as_str());
         let at = open.iter().position(|request| request.actor == actor);
-        let new = Request { actor, op, first: index, last: None, succeeded: false, what: None };
+        let new = Request {
+            actor,
+            op,
+            first: index,
+            last: None,
+            succeeded: false,
+            what: None,
+            place: None,
+        };
         let mut request = at.map_or(new, |at| open.swap_remove(at));
         let came = step.came.as_ref();
         match came.map(|came| came.outcome.class) {
             None | Some(Class::Paused) => open.push(request),
             Some(Class::Blocked) => {
                 let waits = came.and_then(|came| came.waits.as_ref());
-                request.what = request.what.or(waits.map(|waits| waits.what.as_str()));
+                let what = waits.map(|waits| waits.what.as_str());
+                let is_placed = waiting_for.is_empty()
+                    || what.is_some_and(|what| waiting_for.iter().any(|known| known == what));
+                request.what = request.what.or(what);
+                request.place = request.place.or(is_placed.then_some(index));
                 open.push(request);
             }
             Some(class) => {
@@ -150,6 +179,31 @@ mod tests {
             finding(&Fairness, &script, &log).because,
             ["bob asked for `begin write` at step 1, and eve, ada got it before"]
         );
+    }
+
+    #[test]
+    fn who_has_its_place_is_overtaken_by_no_transaction_that_is_begun_later() {
+        let placed = |what: &str| {
+            Fixture::new("[fairness]\novertaken_max = 0\nwaiting_for = [\"gate file\"]\n")
+                .ok("ada", "begin read", "")
+                .step("bob", "begin write", Outcome::new(Class::Blocked, what))
+                .ok("eve", "begin read", "")
+                .ok("bob", "begin write", "")
+        };
+        let (script, log) = placed("gate file").build();
+        assert_eq!(
+            finding(&Fairness, &script, &log).because,
+            ["bob asked for `begin write` at step 1, and eve got it before"]
+        );
+        let (script, log) = placed("gate turnstile").build();
+        assert_eq!(finding(&Fairness, &script, &log).verdict, Verdict::Holds, "not yet");
+        let (script, log) =
+            Fixture::new("[fairness]\novertaken_max = 0\nwaiting_for = [\"gate file\"]\n")
+                .ok("ada", "begin read", "")
+                .step("bob", "begin write", Outcome::new(Class::Blocked, "gate file"))
+                .ok("bob", "begin write", "")
+                .build();
+        assert_eq!(canary(&Fairness, &script, &log), Some(true));
     }
 
     #[test]

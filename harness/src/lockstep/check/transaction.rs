@@ -162,7 +162,7 @@ impl<'a> Reading<'a> {
                 ..Transaction::new(statement, true)
             }),
             (Command::Commit, _) => self.end(statement, Some(statement)),
-            (Command::Rollback, _) => self.end(statement, None),
+            (Command::Rollback | Command::Panic, _) => self.end(statement, None),
             _ => {}
         }
     }

@@ -66,6 +66,10 @@ fn typed(step: &Step) -> String {
             None,
             Command::BeginPhase(_)
             | Command::EndPhase(_)
+            | Command::Barge
+            | Command::Panic
+            | Command::Nest
+            | Command::Store(_)
             | Command::Sql(stage::RESTART | stage::ON_ITS_OWN),
         ) => format!("-- {}", decision.op),
         (None, Command::Open) => "-- opens the file".to_owned(),

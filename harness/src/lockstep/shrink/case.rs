@@ -295,12 +295,14 @@ enum Kind {
 fn edge(text: &str) -> Option<(Kind, bool)> {
     match Command::of(text) {
         Command::BeginRead | Command::BeginWrite => Some((Kind::Transaction, true)),
-        Command::Commit | Command::Rollback => Some((Kind::Transaction, false)),
+        Command::Commit | Command::Rollback | Command::Panic => Some((Kind::Transaction, false)),
         Command::BeginPhase(_) => Some((Kind::Phase, true)),
         Command::EndPhase(_) => Some((Kind::Phase, false)),
         Command::Open => Some((Kind::File, true)),
         Command::Close => Some((Kind::File, false)),
-        Command::Touch | Command::Sql(_) => None,
+        Command::Touch | Command::Barge | Command::Nest | Command::Store(_) | Command::Sql(_) => {
+            None
+        }
     }
 }
 

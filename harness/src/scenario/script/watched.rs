@@ -2,8 +2,9 @@
 
 use super::super::document::{Item, Section};
 use super::super::{ScenarioError, is_filled, optional};
-use super::{Actor, DRIVERS};
+use super::{Actor, DRIVERS, Points};
 use crate::isolation::Level;
+use crate::lockstep::stored::Stored;
 use crate::lockstep::vocabulary::{ID, Vocabulary, Word};
 
 /// See the module's header.
@@ -19,8 +20,12 @@ pub struct Watched {
     pub agree: Vec<String>,
     /// The drivers that let one write transaction be open at a time.
     pub exclusion: Vec<String>,
-    /// While somebody waits, at most so many others get what it waits for after it has asked.
-    pub overtaken_max: Option<u32>,
+    /// Who may be overtaken how often.
+    pub fairness: Option<Fairness>,
+    /// Whether everybody gets what it asks for, unless it loses a race or breaks a constraint.
+    pub served: bool,
+    /// How much virtual time an operation may take, in milliseconds.
+    pub prompt_ms: Option<u32>,
 }
 
 /// Rows with a number each.
@@ -30,6 +35,16 @@ pub struct Rows {
     pub put: String,
     /// Gives the numbers of all.
     pub query: String,
+}
+
+/// How those are treated who wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fairness {
+    /// While somebody waits, at most so many others get what it waits for after it has asked.
+    pub overtaken_max: u32,
+    /// What those wait for who have their place: nobody overtakes them who begins any transaction after that. Without it
+    /// the operation has to be the same, and everybody counts from when it asked.
+    pub waiting_for: Vec<String>,
 }
 
 /// A query and its only answer.
@@ -70,18 +85,26 @@ impl Watched {
 }
 
 /// The tables of a script that [`read`] reads.
-pub(super) const KEYS: [&str; 6] = ["lists", "rows", "invariant", "agree", "exclusion", "fairness"];
+pub(super) const KEYS: [&str; 8] =
+    ["lists", "rows", "invariant", "agree", "exclusion", "fairness", "served", "prompt"];
 
-pub(super) fn read(root: &Section<'_>, actors: &[Actor]) -> Result<Watched, ScenarioError> {
+pub(super) fn read(
+    root: &Section<'_>,
+    actors: &[Actor],
+    points: Points,
+) -> Result<Watched, ScenarioError> {
     let watched = Watched {
         lists: optional(root, "lists", lists)?,
         rows: optional(root, "rows", rows)?,
         invariant: optional(root, "invariant", invariant)?,
         agree: optional(root, "agree", agree)?.unwrap_or_default(),
         exclusion: optional(root, "exclusion", exclusion)?.unwrap_or_default(),
-        overtaken_max: optional(root, "fairness", fairness)?,
+        fairness: optional(root, "fairness", fairness)?,
+        served: optional(root, "served", Item::boolean)?.unwrap_or(false),
+        prompt_ms: optional(root, "prompt", prompt)?,
     };
     understand(&watched, &root.item("actors"), actors)?;
+    stores(&root.item("actors"), actors, points)?;
     Ok(watched)
 }
 
@@ -125,13 +148,43 @@ fn exclusion(item: &Item<'_>) -> Result<Vec<String>, ScenarioError> {
     item.list("a list of at least one driver", |item| item.choice(&drivers).map(str::to_owned))
 }
 
-fn fairness(item: &Item<'_>) -> Result<u32, ScenarioError> {
-    item.table(&["overtaken_max"])?.item("overtaken_max").integer(0..=1_000_000)
+fn fairness(item: &Item<'_>) -> Result<Fairness, ScenarioError> {
+    let table = item.table(&["overtaken_max", "waiting_for"])?;
+    let waiting_for = optional(&table, "waiting_for", |item| {
+        item.list("a list of at least one wait", |item| item.text("what is waited for", is_filled))
+    })?;
+    Ok(Fairness {
+        overtaken_max: table.item("overtaken_max").integer(0..=1_000_000)?,
+        waiting_for: waiting_for.unwrap_or_default(),
+    })
+}
+
+fn prompt(item: &Item<'_>) -> Result<u32, ScenarioError> {
+    item.table(&["within_ms"])?.item("within_ms").integer(1..=86_400_000)
 }
 
 fn is_name(text: &str) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     is_filled(text) && text.chars().all(plain) && !text.starts_with(|it: char| it.is_ascii_digit())
+}
+
+/// Where a store takes part its clock is the scheduler's, and what is published under a key is published once.
+fn stores(item: &Item<'_>, actors: &[Actor], points: Points) -> Result<(), ScenarioError> {
+    let steps = actors.iter().flat_map(|actor| &actor.steps);
+    let mut published = Vec::new();
+    for (step, op) in steps.filter_map(|step| Some((step, Stored::of(step)?))) {
+        if points != Points::Manager {
+            let remark = format!(", in which `{step}` stands without them");
+            return Err(item.wrong_because("`points = \"manager\"` beside a store", &remark));
+        }
+        let Stored::Put(key, ..) = op else { continue };
+        if published.contains(&key) {
+            let remark = format!(", in which `{key}` is published twice");
+            return Err(item.wrong_because("every key once", &remark));
+        }
+        published.push(key);
+    }
+    Ok(())
 }
 
 /// Whether all words of the script have a meaning, and nothing is written twice: then a value tells who wrote it.
@@ -171,6 +224,19 @@ mod tests {
         );
         let error = Script::parse(Path::new("x.toml"), text.as_bytes()).unwrap_err();
         error.to_string()
+    }
+
+    #[test]
+    fn a_store_needs_virtual_time_and_keys_of_its_own() {
+        assert!(refused("", &["store get x"]).ends_with(
+            "expected `points = \"manager\"` beside a store, found a list, in which `store get x` stands without them"
+        ));
+        let points = "points = \"manager\"\n";
+        assert!(
+            refused(points, &["store put x 1", "store put-file x 2"]).ends_with(
+                "expected every key once, found a list, in which `x` is published twice"
+            )
+        );
     }
 
     #[test]
