@@ -1,0 +1,149 @@
+//! Plants one fault after the other, each in a process of its own, and says which were caught by what.
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+use manager::faulty::{Fault, VARIABLE};
+
+use crate::EXPLORE;
+use crate::battery::{Caught, Explored, SOUND};
+use crate::expected::{Seen, seen};
+
+/// So many are to be caught at least.
+const CAUGHT_MIN: usize = 24;
+
+macro_rules! line {
+    ($($part:tt)*) => { writeln!(std::io::stdout(), $($part)*).unwrap() };
+}
+
+/// The whole proof. Only some faults, if `ONLY` has a part of their names.
+pub(crate) fn prove() -> ExitCode {
+    let begun = Instant::now();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let faults: Vec<Fault> =
+        Fault::ALL.iter().copied().filter(|fault| fault.name().contains(&only)).collect();
+    let mut wrong = Vec::new();
+    if only.is_empty() || only == SOUND {
+        without(&mut wrong);
+    }
+    let caught = with(&faults, &mut wrong);
+    line!("\n{caught} of {} faults were caught, in {:.0} s", faults.len(), seconds(begun));
+    if only.is_empty() && caught < CAUGHT_MIN {
+        wrong.push(format!("{caught} were caught, and {CAUGHT_MIN} have to be"));
+    }
+    for what in &wrong {
+        line!("wrong: {what}");
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seconds(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64()
+}
+
+/// Without a fault every property holds in every schedule.
+fn without(wrong: &mut Vec<String>) {
+    let Some(explored) = explore(SOUND, wrong) else { return };
+    line!("without a fault: {} schedules in {:.1} s", explored.schedules, explored.seconds);
+    for (scenario, schedules, checks) in &explored.held {
+        line!("  {scenario:<24} {schedules:>5}  {}", checks.join(", "));
+        if *schedules == 0 {
+            wrong.push(format!("{scenario}: no schedule was run"));
+        }
+    }
+    let broken = explored.caught.map(|Caught { scenario, check, because, .. }| {
+        format!("{scenario} without a fault: {check} is violated: {because}")
+    });
+    wrong.extend(broken);
+    wrong.extend(explored.errors);
+}
+
+/// With each of these: how many were caught.
+fn with(faults: &[Fault], wrong: &mut Vec<String>) -> usize {
+    let queue = Mutex::new(faults.iter().copied());
+    let results = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let Some(fault) = queue.lock().unwrap().next() else { break };
+                    if matches!(seen(fault), Seen::Elsewhere(_)) {
+                        continue;
+                    }
+                    let mut wrong = Vec::new();
+                    let explored = explore(fault.name(), &mut wrong);
+                    results.lock().unwrap().push((fault, explored, wrong));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(fault, ..)| *fault);
+    line!(
+        "\n{:<28} {:<7} {:<42} {:<22} {:>9} {:>7}",
+        "fault",
+        "breaks",
+        "caught by",
+        "search",
+        "schedules",
+        "seconds"
+    );
+    let mut caught = 0;
+    for (fault, explored, problems) in results {
+        wrong.extend(problems);
+        let Some(explored) = explored else { continue };
+        caught += usize::from(row(fault, &explored, wrong));
+    }
+    line!("\nnot seen by these scenarios; manager/tests/faulty.rs catches them:");
+    for &fault in faults {
+        if let Seen::Elsewhere(reason) = seen(fault) {
+            line!("{:<28} {:<7} {reason}", fault.name(), fault.breaks());
+        }
+    }
+    caught
+}
+
+fn row(fault: Fault, explored: &Explored, wrong: &mut Vec<String>) -> bool {
+    let Explored { schedules, seconds, caught, errors, .. } = explored;
+    let Some(caught) = caught else {
+        wrong.push(format!(
+            "{fault}: {schedules} schedules in {seconds:.1} s showed nothing; {errors:?}"
+        ));
+        return false;
+    };
+    let by = format!("{}: {}", caught.scenario, caught.check);
+    let search = if caught.is_exhaustive { &*caught.strategy } else { "random" };
+    line!(
+        "{:<28} {:<7} {by:<42} {search:<22} {schedules:>9} {seconds:>7.1}",
+        fault.name(),
+        fault.breaks()
+    );
+    line!("{:<36} {}", "", caught.because);
+    if !caught.is_repeated {
+        wrong.push(format!("{fault}: a replay did not come to the same verdict"));
+    }
+    true
+}
+
+/// Has another process explore, with that fault in its environment and in that of its actors.
+fn explore(fault: &str, wrong: &mut Vec<String>) -> Option<Explored> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([EXPLORE, fault]).env_remove(VARIABLE);
+    if fault != SOUND {
+        command.env(VARIABLE, fault);
+    }
+    let ran = command.output().unwrap();
+    match serde_json::from_slice(&ran.stdout) {
+        Ok(explored) => Some(explored),
+        Err(_) => {
+            let said = String::from_utf8_lossy(&ran.stderr);
+            let last: Vec<&str> = said.lines().rev().take(5).collect();
+            wrong.push(format!("{fault}: the process that explored: {}; {last:?}", ran.status));
+            None
+        }
+    }
+}
