@@ -96,23 +96,29 @@ pub(super) fn all(log: &Log) -> Vec<Transaction<'_>> {
 /// Everything that was done, in the order of ends; what was under way when the log ended comes last.
 pub(super) fn statements(log: &Log) -> Vec<Statement<'_>> {
     let mut statements = Vec::new();
-    let mut under_way: Vec<Statement<'_>> = Vec::new();
+    // With whether it may have been refused, and nothing has been done.
+    let mut under_way: Vec<(Statement<'_>, bool)> = Vec::new();
     for (step, it) in log.steps.iter().enumerate() {
         let (actor, sql) = (it.decision.actor.as_str(), it.decision.op.as_str());
         let begun = Statement { actor, first: step, step, sql, outcome: &UNDER_WAY };
-        let before = under_way.iter().position(|statement| statement.actor == actor);
-        let begun = before.map_or(begun, |at| under_way.swap_remove(at));
-        let statement = Statement { step, ..begun };
+        let before = under_way.iter().position(|(statement, _)| statement.actor == actor);
+        let before = before.map(|at| under_way.swap_remove(at));
+        // Who was refused begins anew; who waits within an operation stands at a place in it.
+        let goes_on = before.filter(|(_, is_refused)| !is_refused || it.decision.at.is_some());
+        let statement = Statement { step, ..goes_on.map_or(begun, |(statement, _)| statement) };
         let outcome = it.came.as_ref().map(|came| &came.outcome);
         match outcome {
             Some(outcome) if outcome.class.is_end() => {
                 statements.push(Statement { outcome, ..statement });
             }
-            Some(outcome) if outcome.class == Class::Blocked => {}
-            _ => under_way.push(statement),
+            Some(outcome) if outcome.class == Class::Blocked => {
+                under_way.push((statement, goes_on.is_none()));
+            }
+            _ => under_way.push((statement, false)),
         }
     }
-    statements.append(&mut under_way);
+    let last = under_way.into_iter().filter(|(_, is_refused)| !is_refused);
+    statements.extend(last.map(|(statement, _)| statement));
     statements
 }
 
@@ -190,5 +196,28 @@ impl<'a> Transaction<'a> {
             ended: None,
             is_alone: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockstep::check::fixture::Fixture;
+
+    fn first_steps(log: &Log) -> Vec<(usize, usize)> {
+        statements(log).iter().map(|it| (it.first, it.step)).collect()
+    }
+
+    #[test]
+    fn who_is_refused_begins_anew_and_who_waits_within_an_operation_goes_on() {
+        let blocked = || Outcome::new(Class::Blocked, "gate file");
+        let fixture = Fixture::new("")
+            .step("ada", "begin write", blocked())
+            .ok("ada", "begin write", "")
+            .step("bob", "begin write", blocked());
+        let (_, mut log) = fixture.build();
+        assert_eq!(first_steps(&log), [(1, 1)], "bob has not begun");
+        log.steps[1].decision.at = Some("gate file".to_owned());
+        assert_eq!(first_steps(&log), [(0, 1)]);
     }
 }
