@@ -89,10 +89,10 @@ pub(super) fn line(row: &Row<'_>) -> duckdb::Result<String> {
     Ok(text)
 }
 
-/// In the tables of a store, who has published: another process in every run.
-const PROCESS: &str = "pid";
+/// In the tables of a store, who has published, and the count of changes, which begins anywhere.
+const DIFFERENT_EACH_TIME: &str = "('pid', 'generation')";
 
-/// All tables of the database with all their rows but for the numbers of processes, sorted.
+/// All tables of the database with all their rows, sorted; but for what is different in every run.
 pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
     let tables = query(
         connection,
@@ -104,7 +104,7 @@ pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
     let mut text = String::new();
     for table in tables.lines() {
         let _ = writeln!(text, "{table}");
-        let columns = format!("COLUMNS(name -> name != '{PROCESS}')");
+        let columns = format!("COLUMNS(name -> name NOT IN {DIFFERENT_EACH_TIME})");
         let rows = format!("SELECT {columns} FROM {NAME}.{table} ORDER BY ALL");
         text += &query(connection, &rows)?;
     }

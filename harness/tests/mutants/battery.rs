@@ -58,17 +58,17 @@ pub(crate) const BATTERY: [Plan; 17] = [
     every("nest", TWICE),
     every("left-behind", TWICE),
     every("past-the-manager", TWICE),
-    every("phases", ONCE),
+    every("phases", TWICE),
     every("failing-disk", Kind::Crash),
-    some("hand-over-at-calls", 30),
+    every("hand-over-at-calls", ONCE),
     some("hand-over", 30),
     some("queue", 60),
-    some("deadline", 20),
-    some("writer-between-readers", 60),
+    some("deadline", 5),
+    Plan { kind: Kind::Pct { depth: 2 }, ..some("writer-between-readers", 60) },
     some("store-look-ups", 60),
     some("store-computes", 30),
     some("store-files", 30),
-    some("store-sweeps", 30),
+    every("store-sweeps", ONCE),
 ];
 
 /// What came of an exploration.

@@ -84,7 +84,7 @@ fn with(faults: &[Fault], wrong: &mut Vec<String>) -> usize {
     let mut results = results.into_inner().unwrap();
     results.sort_by_key(|(fault, ..)| *fault);
     line!(
-        "\n{:<28} {:<7} {:<42} {:<22} {:>9} {:>7}",
+        "\n{:<28} {:<7} {:<42} {:<33} {:>9} {:>7}",
         "fault",
         "breaks",
         "caught by",
@@ -116,9 +116,10 @@ fn row(fault: Fault, explored: &Explored, wrong: &mut Vec<String>) -> bool {
         return false;
     };
     let by = format!("{}: {}", caught.scenario, caught.check);
-    let search = if caught.is_exhaustive { &*caught.strategy } else { "random" };
+    let search =
+        format!("{} ({})", caught.strategy, if caught.is_exhaustive { "all" } else { "drawn" });
     line!(
-        "{:<28} {:<7} {by:<42} {search:<22} {schedules:>9} {seconds:>7.1}",
+        "{:<28} {:<7} {by:<42} {search:<33} {schedules:>9} {seconds:>7.1}",
         fault.name(),
         fault.breaks()
     );
