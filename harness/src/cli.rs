@@ -348,7 +348,8 @@ fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
 }
 
 fn log(verbose: u8) {
-    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    // Managers of this very process are those of lockstep, which are made to wait, and to fail.
+    let level = ["warn,manager=off", "info", "debug", "trace"][usize::from(verbose.min(3))];
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();

@@ -1,6 +1,5 @@
 //! Plants one fault after the other, each in a process of its own, and says which were caught by what.
 
-use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::thread;
@@ -15,10 +14,6 @@ use crate::expected::{Seen, seen};
 /// So many are to be caught at least.
 const CAUGHT_MIN: usize = 24;
 
-macro_rules! line {
-    ($($part:tt)*) => { writeln!(std::io::stdout(), $($part)*).unwrap() };
-}
-
 /// The whole proof. Only some faults, if `ONLY` has a part of their names.
 pub(crate) fn prove() -> ExitCode {
     let begun = Instant::now();
@@ -30,12 +25,12 @@ pub(crate) fn prove() -> ExitCode {
         without(&mut wrong);
     }
     let caught = with(&faults, &mut wrong);
-    line!("\n{caught} of {} faults were caught, in {:.0} s", faults.len(), seconds(begun));
+    println!("\n{caught} of {} faults were caught, in {:.0} s", faults.len(), seconds(begun));
     if only.is_empty() && caught < CAUGHT_MIN {
         wrong.push(format!("{caught} were caught, and {CAUGHT_MIN} have to be"));
     }
     for what in &wrong {
-        line!("wrong: {what}");
+        println!("wrong: {what}");
     }
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -47,9 +42,9 @@ fn seconds(begun: Instant) -> f64 {
 /// Without a fault every property holds in every schedule.
 fn without(wrong: &mut Vec<String>) {
     let Some(explored) = explore(SOUND, wrong) else { return };
-    line!("without a fault: {} schedules in {:.1} s", explored.schedules, explored.seconds);
+    println!("without a fault: {} schedules in {:.1} s", explored.schedules, explored.seconds);
     for (scenario, schedules, checks) in &explored.held {
-        line!("  {scenario:<24} {schedules:>5}  {}", checks.join(", "));
+        println!("  {scenario:<24} {schedules:>5}  {}", checks.join(", "));
         if *schedules == 0 {
             wrong.push(format!("{scenario}: no schedule was run"));
         }
@@ -83,14 +78,9 @@ fn with(faults: &[Fault], wrong: &mut Vec<String>) -> usize {
     });
     let mut results = results.into_inner().unwrap();
     results.sort_by_key(|(fault, ..)| *fault);
-    line!(
+    println!(
         "\n{:<28} {:<7} {:<42} {:<33} {:>9} {:>7}",
-        "fault",
-        "breaks",
-        "caught by",
-        "search",
-        "schedules",
-        "seconds"
+        "fault", "breaks", "caught by", "search", "schedules", "seconds"
     );
     let mut caught = 0;
     for (fault, explored, problems) in results {
@@ -98,10 +88,10 @@ fn with(faults: &[Fault], wrong: &mut Vec<String>) -> usize {
         let Some(explored) = explored else { continue };
         caught += usize::from(row(fault, &explored, wrong));
     }
-    line!("\nnot seen by these scenarios; manager/tests/faulty.rs catches them:");
+    println!("\nnot seen by these scenarios; manager/tests/faulty.rs catches them:");
     for &fault in faults {
         if let Seen::Elsewhere(reason) = seen(fault) {
-            line!("{:<28} {:<7} {reason}", fault.name(), fault.breaks());
+            println!("{:<28} {:<7} {reason}", fault.name(), fault.breaks());
         }
     }
     caught
@@ -118,12 +108,12 @@ fn row(fault: Fault, explored: &Explored, wrong: &mut Vec<String>) -> bool {
     let by = format!("{}: {}", caught.scenario, caught.check);
     let search =
         format!("{} ({})", caught.strategy, if caught.is_exhaustive { "all" } else { "drawn" });
-    line!(
+    println!(
         "{:<28} {:<7} {by:<42} {search:<33} {schedules:>9} {seconds:>7.1}",
         fault.name(),
         fault.breaks()
     );
-    line!("{:<36} {}", "", caught.because);
+    println!("{:<36} {}", "", caught.because);
     if !caught.is_repeated {
         wrong.push(format!("{fault}: a replay did not come to the same verdict"));
     }
@@ -138,13 +128,11 @@ fn explore(fault: &str, wrong: &mut Vec<String>) -> Option<Explored> {
         command.env(VARIABLE, fault);
     }
     let ran = command.output().unwrap();
-    match serde_json::from_slice(&ran.stdout) {
-        Ok(explored) => Some(explored),
-        Err(_) => {
-            let said = String::from_utf8_lossy(&ran.stderr);
-            let last: Vec<&str> = said.lines().rev().take(5).collect();
-            wrong.push(format!("{fault}: the process that explored: {}; {last:?}", ran.status));
-            None
-        }
+    if let Ok(explored) = serde_json::from_slice(&ran.stdout) {
+        return Some(explored);
     }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    wrong.push(format!("{fault}: the process that explored: {}; {last:?}", ran.status));
+    None
 }

@@ -33,7 +33,7 @@ impl Check for ComputedOnce {
                 });
             }
         }
-        (0 < asked.len()).then(|| {
+        (!asked.is_empty()).then(|| {
             evidence.finding(format!("{} asked for what may have to be computed", asked.len()))
         })
     }
