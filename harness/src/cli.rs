@@ -170,7 +170,11 @@ fn ended(code: u8) -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> ExitCode {
-    log(args.verbose);
+    match args.verbose {
+        // Managers of this very process are those of lockstep, which are made to wait, and to fail.
+        0 => log_as("warn,manager=off"),
+        verbose => log(verbose),
+    }
     let words: Vec<String> = args.scenarios.iter().chain(&args.suite).cloned().collect();
     let (scenarios, scripts) = match suite::choose(&suite::folder(), &words) {
         Ok(chosen) => chosen,
@@ -348,8 +352,10 @@ fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
 }
 
 fn log(verbose: u8) {
-    // Managers of this very process are those of lockstep, which are made to wait, and to fail.
-    let level = ["warn,manager=off", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    log_as(["warn", "info", "debug", "trace"][usize::from(verbose.min(3))]);
+}
+
+fn log_as(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();

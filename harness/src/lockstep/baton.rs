@@ -308,13 +308,11 @@ impl Me {
     /// Gives the baton back within an operation; returns when this thread has it again, with what happens to it.
     pub(super) fn stop_at(&self, turn: Turn) -> Act {
         self.shared.back(Ok(Some(turn)));
-        match self.shared.next() {
-            Some(go) => go.act,
-            None => {
-                self.crew.is_over();
-                Act::Go
-            }
-        }
+        let Some(go) = self.shared.next() else {
+            self.crew.is_over();
+            return Act::Go;
+        };
+        go.act
     }
 
     /// Those who wait may try again.

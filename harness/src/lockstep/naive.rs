@@ -29,7 +29,7 @@ impl Driver for Naive {
     }
 
     fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        Ok(Own::new(script, folder, Manner::Keeps))
+        Ok(Own::world(script, folder, Manner::Keeps))
     }
 }
 

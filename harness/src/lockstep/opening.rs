@@ -28,7 +28,7 @@ impl Driver for Retrying {
     }
 
     fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        Ok(Own::new(script, folder, Manner::Retries))
+        Ok(Own::world(script, folder, Manner::Retries))
     }
 }
 
@@ -43,6 +43,6 @@ impl Driver for Separate {
     }
 
     fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        Ok(Own::new(script, folder, Manner::Keeps))
+        Ok(Own::world(script, folder, Manner::Keeps))
     }
 }

@@ -156,7 +156,7 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(script: &Script, folder: &Path, manner: Manner) -> Arc<dyn World> {
+    pub(super) fn world(script: &Script, folder: &Path, manner: Manner) -> Arc<dyn World> {
         Arc::new(Self { path: sql::path(folder), manner, seed: Seed(script.digest) })
     }
 
