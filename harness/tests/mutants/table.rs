@@ -1,11 +1,13 @@
 //! Plants one fault after the other, each in a process of its own, and says which were caught by what.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use manager::faulty::{Fault, VARIABLE};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::EXPLORE;
 use crate::battery::{Caught, Explored, SOUND};
@@ -13,6 +15,9 @@ use crate::expected::{Seen, seen};
 
 /// So many are to be caught at least.
 const CAUGHT_MIN: usize = 24;
+
+/// No process explores any longer.
+const GUARD: Duration = Duration::from_mins(3);
 
 /// The whole proof. Only some faults, if `ONLY` has a part of their names.
 pub(crate) fn prove() -> ExitCode {
@@ -127,7 +132,17 @@ fn explore(fault: &str, wrong: &mut Vec<String>) -> Option<Explored> {
     if fault != SOUND {
         command.env(VARIABLE, fault);
     }
-    let ran = command.output().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A schedule of a wrong manager may never end; the process that runs it is ended then.
+    let (pid, (told, ended)) = (Pid::from_child(&child), channel::<()>());
+    let guard = thread::spawn(move || {
+        if ended.recv_timeout(GUARD) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL); // it may have ended just now
+        }
+    });
+    let ran = child.wait_with_output().unwrap();
+    drop(told);
+    guard.join().unwrap();
     if let Ok(explored) = serde_json::from_slice(&ran.stdout) {
         return Some(explored);
     }
