@@ -77,7 +77,7 @@ fn with_fault(script: &Script, driver: &dyn Driver, act: Act, place: &str) -> Lo
     log
 }
 
-fn came<'a>(log: &'a Log, step: impl Fn(&Step) -> bool) -> &'a Came {
+fn came(log: &Log, step: impl Fn(&Step) -> bool) -> &Came {
     log.steps.iter().find(|it| step(it)).and_then(|it| it.came.as_ref()).unwrap()
 }
 
@@ -118,7 +118,7 @@ fn two_processes_are_within_a_commit_at_once() {
         let within =
             |step: &&Step| step.decision.at.as_deref().is_some_and(|at| at.contains(".wal"));
         let first = log.steps.iter().find(within).unwrap().decision.step;
-        let last = log.steps.iter().filter(within).next_back().unwrap().decision.step;
+        let last = log.steps.iter().rfind(within).unwrap().decision.step;
         let first_actor = &log.steps[first as usize].decision.actor;
         let other = log.steps[first as usize..last as usize]
             .iter()
