@@ -98,6 +98,8 @@ pub struct Tally {
     pub violated: u64,
     /// Schedules that do not tell.
     pub unknown: u64,
+    /// Its canary was not caught.
+    pub is_blind: bool,
     /// The first in which it is broken.
     pub first: Option<Kept>,
 }
@@ -321,6 +323,7 @@ impl<'a> Explorer<'a> {
                 let caught = check::canary(check, script, log);
                 self.explored.canaries.planted += u32::from(caught.is_some());
                 self.explored.canaries.caught += u32::from(caught == Some(true));
+                tally.is_blind = caught == Some(false);
             }
             match finding.verdict {
                 Verdict::Holds => tally.holds += 1,

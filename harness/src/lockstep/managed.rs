@@ -199,8 +199,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Shared { manager, points, each_actor, .. } = &self.0;
         let closed = manager.close_all_connections(Drain::default());
-        // One that still holds something is of no more use, nor is one with threads of its own that were decided about.
-        if closed.is_complete() && *points != Points::Manager {
+        // One that still holds something is of no more use. Where actors stop within operations, what one knows from
+        // another schedule would show.
+        if closed.is_complete() && *points == Points::Statement {
             *IDLE.lock() = Some((*points, *each_actor, manager.clone()));
         }
     }

@@ -222,7 +222,8 @@ fn tallied(script: &Script, driver: &str, id: &str, tally: Option<&Tally>) -> Ch
         format!(", first in {}: {}", first.schedule, first.finding.message)
     });
     let all = holds + violated + unknown;
-    let message = format!("violated in {violated} of {all} schedules{first}");
+    let blind = if tally.is_blind { "; its canary was not caught" } else { "" };
+    let message = format!("violated in {violated} of {all} schedules{first}{blind}");
     CheckReport { id: id.into(), status: verdict(found), expected: verdict(expected), message }
 }
 

@@ -425,7 +425,9 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.crew.is_over();
-        let threads = self.players.split_off(self.job.script.actors.len());
+        // There are fewer than actors if one could not be made.
+        let actors = self.job.script.actors.len().min(self.players.len());
+        let threads = self.players.split_off(actors);
         // Who stands within an operation may wait there for somebody who has gone, and has what others would wait for.
         let stands =
             |player: &Player| player.at.is_some() && matches!(player.body, Body::Thread(_));

@@ -123,7 +123,7 @@ fn words_of_the_command_line_that_nobody_knows_are_usage_errors() {
     let site = Site::new();
     for (arguments, parts) in [
         (["--suite", "nope"], ["'nope'", "demo, smoke, ci, full"]),
-        (["--driver", "nope"], ["'nope'", "naive, retrying or managed"]),
+        (["--driver", "nope"], ["'nope'", "naive, retrying, separate, managed"]),
         (["--seed", "zz"], ["`zz`", "hexadecimal"]),
         (["--message-format", "xml"], ["'xml'", "human, json"]),
         (["--no-such-flag", "demo"], ["'--no-such-flag'", "--help"]),
@@ -144,7 +144,7 @@ fn a_filter_that_matches_nothing_is_no_pass_and_the_report_says_so() {
     assert!(site.report().scenarios.is_empty());
 
     let site = Site::new();
-    site.run(&["smoke", "--driver", "naive"]).exits_with(4).says(&["nothing ran"]);
+    site.run(&["alpha158-wf", "--driver", "retrying"]).exits_with(4).says(&["nothing ran"]);
     assert_eq!(site.report().summary.exit_code, 4);
     assert!(!site.latest().join("work").exists());
 }
