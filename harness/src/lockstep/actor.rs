@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::baton::{Crew, Thread};
 use super::driver::{Driver, DriverError, World};
+use super::leaks;
 use super::wire::{Make, Order, Reply};
 use crate::scenario::script::Script;
 
@@ -51,6 +52,7 @@ struct Stage<'a> {
 struct Cast {
     crew: Arc<Crew>,
     actor: String,
+    folder: PathBuf,
     threads: BTreeMap<String, Thread>,
     world: Arc<dyn World>,
 }
@@ -72,10 +74,12 @@ impl Stage<'_> {
                 Ok(Reply::Back { back, began: names })
             }
             Order::Drop => {
-                if let Some(cast) = self.cast.take() {
-                    cast.leave();
-                }
-                Ok(Reply::Done)
+                let Some(cast) = self.cast.take() else { return Ok(Reply::Done) };
+                let folder = cast.folder.clone();
+                cast.leave();
+                let open = leaks::open_below(&folder);
+                let open = open.map_err(|error| DriverError::new("list descriptors", error))?;
+                Ok(Reply::Left { open })
             }
         }
     }
@@ -95,7 +99,7 @@ impl Stage<'_> {
         let crew = Crew::new(make.points, &folder);
         let thread = Thread::start(&crew, &world, &make.actor)?;
         let threads = BTreeMap::from([(make.actor.clone(), thread)]);
-        self.cast = Some(Cast { crew, actor: make.actor, threads, world });
+        self.cast = Some(Cast { crew, actor: make.actor, folder, threads, world });
         Ok(Reply::Done)
     }
 }

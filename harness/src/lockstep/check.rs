@@ -19,6 +19,7 @@ mod lists;
 mod never_stale;
 mod no_deadlock;
 mod no_false_commit;
+mod no_leak;
 mod no_lost_update;
 mod one_snapshot;
 mod phase;
@@ -46,13 +47,14 @@ pub trait Check: Sync {
 }
 
 /// All checks, in the order in which reports list them.
-pub fn all() -> [&'static dyn Check; 18] {
+pub fn all() -> [&'static dyn Check; 19] {
     [
         &no_deadlock::NoDeadlock,
         &no_lost_update::NoLostUpdate,
         &no_false_commit::NoFalseCommit,
         &one_snapshot::OneSnapshot,
         &readable::Readable,
+        &no_leak::NoLeak,
         &isolation::Isolation,
         &durability::Durability,
         &invariant::Invariant,

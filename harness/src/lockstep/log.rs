@@ -147,6 +147,9 @@ pub struct End {
     /// Why nobody could read it, though nobody was in the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<String>,
+    /// What processes still had open of its files when everybody had gone, by who: an actor, or `(scheduler)`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_open: BTreeMap<String, Vec<String>>,
     /// A digest of its files, byte for byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Hex64>,

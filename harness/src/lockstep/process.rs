@@ -132,10 +132,14 @@ impl Process {
         }
     }
 
-    /// Has it drop what its actor held, and keeps it for another one.
-    pub(super) fn give_back(mut self, patience: Duration) {
-        if matches!(self.ask(&Order::Drop, patience), Ok(Reply::Done)) {
-            IDLE.lock().push(self);
+    /// Has it drop what its actor held, and keeps it for another one. Returns the files that it has open all the same.
+    pub(super) fn give_back(mut self, patience: Duration) -> Vec<String> {
+        match self.ask(&Order::Drop, patience) {
+            Ok(Reply::Left { open }) => {
+                IDLE.lock().push(self);
+                open
+            }
+            _ => Vec::new(), // it is killed, and with it goes what it has
         }
     }
 

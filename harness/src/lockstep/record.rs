@@ -47,7 +47,7 @@ pub fn record(asked: &Asked<'_>) -> Result<Log, LockstepError> {
         let folder = place.fresh().map_err(ScheduleError::Log)?;
         let job = Job { script, driver: &*driver, folder: &folder, watchdog: WATCHDOG };
         let header = explore::header(script, name, seed, strategy.schedule(), &build);
-        match schedule::run(&job, &mut *strategy, &folder.join("decisions.jsonl"), header) {
+        match schedule::run(&job, &mut *strategy, &place.beside("decisions.jsonl"), header) {
             Ok(log) if number == asked.schedule => return Ok(log),
             Ok(_) => number += 1,
             Err(ScheduleError::Stopped(Stop::Redundant)) => {}

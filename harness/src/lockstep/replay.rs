@@ -204,11 +204,12 @@ impl Chooser for Follow<'_> {
         same(steps, Differs::Time, &recorded.at_ns, &found.at_ns)?;
         let held = |end: &End| {
             format!(
-                "{:?}, counter {:?}, answers {:?}, unreadable {:?}",
+                "{:?}, counter {:?}, answers {:?}, unreadable {:?}, left open {:?}",
                 end.contents.map(|digest| digest.to_string()),
                 end.counter,
                 end.answers,
-                end.unreadable
+                end.unreadable,
+                end.left_open
             )
         };
         same(steps, Differs::Contents, &held(recorded), &held(found))?;

@@ -17,6 +17,7 @@ use reports::Hex64;
 
 use super::core::Pinned;
 use super::driver::{Driver, DriverError, World};
+use super::leaks;
 use super::log::{End, Ended, Header, Log, Writer};
 use super::stage::Stage;
 use super::strategy::{Chooser, Offer, Stop};
@@ -108,8 +109,8 @@ pub fn run(
     let ended = play(&mut stage, chooser, &mut writer)?;
     let at_ns = stage.now_ns();
     let is_whole = !matches!(ended, Ended::Stuck { .. });
-    stage.clear(is_whole);
-    let mut end = End { ended, at_ns, ..End::default() };
+    let left_open = stage.clear(is_whole);
+    let mut end = End { ended, at_ns, left_open, ..End::default() };
     if is_whole {
         look(job, world, before, &mut end)?;
     }
@@ -196,6 +197,10 @@ fn look(
         }
     }
     // A store notes the process that has published, which is another one each time.
+    let open = leaks::open_below(job.folder)?;
+    if !open.is_empty() {
+        end.left_open.insert("(scheduler)".to_owned(), open);
+    }
     end.files = if job.script.has_store() { None } else { Some(Hex64(files(job.folder)?)) };
     Ok(())
 }

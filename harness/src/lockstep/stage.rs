@@ -4,6 +4,7 @@
 //! come. Those have no script, and no schedule waits for them.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -416,14 +417,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Ends all actors, one after the other. Where they are not whole, all threads are left behind, and all processes are
-    /// killed.
-    pub(super) fn clear(mut self, is_whole: bool) {
+    /// killed. Returns what processes have open all the same.
+    pub(super) fn clear(mut self, is_whole: bool) -> BTreeMap<String, Vec<String>> {
         self.is_whole = is_whole;
+        self.end()
     }
-}
 
-impl Drop for Stage<'_> {
-    fn drop(&mut self) {
+    fn end(&mut self) -> BTreeMap<String, Vec<String>> {
+        let mut left = BTreeMap::new();
         self.crew.is_over();
         // There are fewer than actors if one could not be made.
         let actors = self.job.script.actors.len().min(self.players.len());
@@ -440,7 +441,7 @@ impl Drop for Stage<'_> {
                 Body::Thread(None) | Body::Process(_) => {}
             }
         }
-        for player in self.players.drain(..) {
+        for (player, name) in self.players.drain(..).zip(&self.names) {
             match player.body {
                 Body::Thread(Some(thread)) if is_whole => thread.stop(),
                 Body::Thread(Some(thread)) => thread.abandon(),
@@ -448,11 +449,19 @@ impl Drop for Stage<'_> {
                 Body::Process(shared) => {
                     let process = shared.borrow_mut().take();
                     if let Some(process) = process.filter(|_| is_whole && player.at.is_none()) {
-                        process.give_back(self.job.watchdog);
+                        left.insert(name.clone(), process.give_back(self.job.watchdog));
                     }
                 }
             }
         }
+        left.retain(|_, open| !open.is_empty());
+        left
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

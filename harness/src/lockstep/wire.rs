@@ -57,6 +57,11 @@ pub(super) enum Reply {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         began: Vec<String>,
     },
+    /// What the actor held was dropped, and this is open all the same.
+    Left {
+        /// Names of files.
+        open: Vec<String>,
+    },
     /// It could not be done.
     Failed {
         /// Why.
