@@ -57,6 +57,7 @@ pub mod session;
 
 mod baton;
 mod core;
+mod kept;
 mod leaks;
 mod plain;
 mod player;

@@ -8,6 +8,7 @@ use reports::{Canaries, ExitCode, Kind as ReportKind, Provenance, Report, Scenar
 
 use super::driver::{Driver, DriverError};
 use super::explore::{self, ExploreError, Explored};
+use super::kept;
 use super::log::Log;
 use super::replay::{self, Replayed};
 use super::report;
@@ -21,6 +22,7 @@ use crate::scenario::ScenarioError;
 use crate::scenario::script::Script;
 use crate::seed::Seed;
 use crate::session::{self, Session, SessionError};
+use crate::suite;
 
 /// What an exploration is asked for.
 pub struct Options {
@@ -165,7 +167,16 @@ pub fn explore(
     for (index, (script, driver)) in jobs.iter().enumerate() {
         let left = options.time.saturating_sub(run.begun.elapsed());
         let name = driver.name();
-        let explored = explore::explore(
+        let kept = match options.strategy {
+            Kind::Portfolio => Some(kept::replay_all(
+                &suite::folder().join("regressions"),
+                script,
+                &**driver,
+                &run.folder.join("kept.jsonl"),
+            )?),
+            _ => None,
+        };
+        let mut explored = explore::explore(
             &explore::Options {
                 script,
                 driver: &**driver,
@@ -179,6 +190,10 @@ pub fn explore(
             },
             &mut |schedules| tell(&Told::Tick(script, name, schedules)),
         )?;
+        if let Some(kept) = kept {
+            explored.parts.insert(0, kept.part);
+            explored.divergence = kept.divergence.or(explored.divergence);
+        }
         tell(&Told::Done(script, name, &explored));
         canaries.planted += explored.canaries.planted;
         canaries.caught += explored.canaries.caught;

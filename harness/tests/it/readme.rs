@@ -54,6 +54,12 @@ const TESTED: &[(&str, &str, &str)] = &[
     ),
     // It takes a second; the same checker against two others, on histories of which it is known what they are.
     ("cargo run --release -p harness --example isolation", "harness/src/isolation/tests.rs", "fn "),
+    // A measurement; what it measures is run by these tests.
+    (
+        "cargo run --release -p harness --example pace",
+        "harness/tests/it/lockstep/order.rs",
+        "three_by_six_is_complete_on_duckdb_with_at_most_two_preemptions",
+    ),
     (
         "cargo run --release -p harness --example r2d2",
         "harness/tests/it/own_driver.rs",

@@ -141,3 +141,17 @@ fn what_cannot_be_explored_is_refused() {
     let setup = bad("setup.toml", "CREATE TABLE", "CREATE TABEL");
     ran(&site, "explore", &[&setup]).exits_with(2).says(&["set the database up", "TABEL"]);
 }
+
+#[test]
+fn a_time_is_spent_on_kept_logs_first_then_on_all_of_few_preemptions_then_at_random() {
+    let site = Site::new();
+    ran(&site, "explore", &["lost-update", "--driver", "naive", "--time", "3s"])
+        .exits_with(0)
+        .says(&[
+            "kept logs: 1 of 1",
+            "dfs, at most 0 preemptions: 2 of 2",
+            "dfs, at most 1 preemptions: 8 of 8",
+            "dfs, at most 2 preemptions: 24 of 24",
+            "pct, depth 2: ",
+        ]);
+}
