@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use reports::Hex64;
 
 use super::core::Pinned;
@@ -28,6 +28,16 @@ use crate::seed::fnv1a;
 pub const STEP_NS: u64 = 1_000;
 /// An actor that is away for longer is stuck. Wall-clock time: no statement of a scenario takes a hundredth of it.
 pub const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// Held by the one schedule of this process that is running.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Keeps schedules of this process from running until it is dropped; waits for the one that is. For whoever starts
+/// processes beside: until a child becomes another program it has copies of all descriptors, and with them the locks,
+/// which a schedule would see.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock()
+}
 
 /// What is run, and where.
 pub struct Job<'a> {
@@ -89,7 +99,7 @@ pub enum ScheduleError {
     },
 }
 
-/// Runs one schedule from a fresh database to its end.
+/// Runs one schedule from a fresh database to its end. Waits for any other schedule of this process; see [`alone`].
 ///
 /// # Errors
 ///
@@ -100,6 +110,7 @@ pub fn run(
     log_file: &Path,
     header: Header,
 ) -> Result<Log, ScheduleError> {
+    let _alone = alone();
     let _one_core = Pinned::here();
     let mut writer = Writer::create(log_file, header)?;
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::Sender;
 
 use super::protocol::{Command, Line};
+use crate::lockstep::schedule::alone;
 
 /// What comes out of a worker.
 #[derive(Debug)]
@@ -44,6 +45,7 @@ impl Process {
         number: usize,
         outputs: Sender<(usize, Output)>,
     ) -> io::Result<Self> {
+        let alone = alone();
         let mut child = Program::new(program)
             .arg("worker")
             // Ctrl-C on a terminal goes to the whole group of the coordinator, and is for it alone.
@@ -52,6 +54,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
+        drop(alone);
         let input = child.stdin.take().expect("standard input was asked for");
         let output = child.stdout.take().expect("standard output was asked for");
         let reader = thread::spawn(move || {

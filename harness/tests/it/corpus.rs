@@ -20,7 +20,7 @@ use harness::suite;
 use parking_lot::Mutex;
 use reports::{ScenarioReport, Status};
 
-use crate::support::{Site, harness, read, workspace};
+use crate::support::{Site, harness, output, read, workspace};
 
 /// The seed of the gate: that of `harness run`.
 const SEED: Seed = Seed(0x2a);
@@ -183,7 +183,7 @@ fn run_runs_both_modes_and_replay_runs_a_schedule_of_a_seed() {
     let out = site.output();
     let out = out.to_str().unwrap();
     let ran = |arguments: &[&str]| {
-        let done = harness(arguments).args(["--output", out]).output().unwrap();
+        let done = output(harness(arguments).args(["--output", out]));
         let text = String::from_utf8(done.stderr).unwrap();
         assert_eq!(done.status.code(), Some(0), "{text}");
         text
@@ -207,7 +207,7 @@ fn the_table_of_hermitage_in_the_readme_is_what_the_command_prints() {
     let site = Site::new();
     let arguments =
         ["explore", "hermitage", "--preemptions", "1", "--table", "--quiet", "--output"];
-    let done = harness(&arguments).arg(site.output()).output().unwrap();
+    let done = output(harness(&arguments).arg(site.output()));
     assert_eq!(done.status.code(), Some(0));
     let table = String::from_utf8(done.stdout).unwrap();
     let readme = read(scenarios().join("README.md"));

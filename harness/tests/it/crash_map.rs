@@ -6,7 +6,7 @@ use harness::lockstep::crash_map::class::Class;
 use harness::lockstep::crash_map::workload::Workload;
 use harness::lockstep::crash_map::{self, CrashMap, Driver, Mode, Options, table};
 
-use crate::support::harness;
+use crate::support::{harness, output};
 
 fn take(driver: Driver, calls: &[usize]) -> CrashMap {
     let program = Path::new(env!("CARGO_BIN_EXE_harness"));
@@ -82,12 +82,12 @@ fn a_caller_that_acknowledges_before_it_commits_is_caught() {
 #[test]
 fn the_verb_prints_a_table_or_json_and_says_how_much_it_covers() {
     let arguments = ["crash-map", "--workload", "short", "--call", "13"];
-    let output = harness(&arguments).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    let shown = output(&mut harness(&arguments));
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{text}");
     assert!(text.contains("  13  transaction 2  write db.duckdb.wal 185+327"), "{text}");
     assert!(text.contains("covered: 6 of "), "{text}");
-    let output = harness(&[&arguments[..], &["--json"]].concat()).output().unwrap();
+    let output = output(&mut harness(&[&arguments[..], &["--json"]].concat()));
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["covered"], 6);
     assert_eq!(json["points"][12]["classes"]["torn"], "in-flight-gone");

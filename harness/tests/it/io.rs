@@ -10,7 +10,7 @@ use harness::lockstep::io::survivors::{self, Model};
 use harness::lockstep::io::{self as engine, Call, Judge, Verdict};
 use serde_json::{Value, json};
 
-use crate::support::harness;
+use crate::support::{harness, output};
 
 /// The calls of plain DuckDB 1.5.5 in a short life: creation, a table, an insert, CHECKPOINT, close.
 const CALLS: &[&str] = &[
@@ -74,7 +74,7 @@ impl Site {
             "driver": "naive", "workload": "short", "folder": self.scenario(),
             "log": self.folder.path().join("log"), "fault": fault,
         }});
-        let output = harness(&["crash-worker", &task.to_string()]).output().unwrap();
+        let output = output(&mut harness(&["crash-worker", &task.to_string()]));
         let text = String::from_utf8(output.stdout).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         Worked { lines, status: output.status }

@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::history::{History, What};
+use harness::lockstep::schedule::alone;
 use reports::Report;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -110,6 +111,19 @@ impl Site {
     }
 }
 
+/// Starts a process while no schedule of this one runs, which would see the descriptors that it has at first.
+fn spawn(command: &mut Command) -> Child {
+    let _alone = alone();
+    let child = command.spawn();
+    child.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// What a command says.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command).wait_with_output().unwrap()
+}
+
 /// A child of the test. Killed and waited for when it is dropped.
 pub(crate) struct Running {
     child: Child,
@@ -126,7 +140,7 @@ impl Running {
         let errors = tempfile::tempfile().unwrap();
         command.stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(errors.try_clone().unwrap());
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let child = spawn(command);
         Self { child, name, output, errors }
     }
 
@@ -136,7 +150,7 @@ impl Running {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
-        let child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let child = spawn(command);
         let [output, errors] = [(); 2].map(|()| tempfile::tempfile().unwrap());
         Self { child, name, output, errors }
     }

@@ -9,6 +9,7 @@ use super::Driver;
 use super::database::{Found, Said};
 use super::worker::{Line, Task};
 use super::workload::Workload;
+use crate::lockstep::schedule::alone;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(super) struct Heard {
 pub(super) type Look = Result<Found, Ended>;
 
 fn run(program: &Path, task: &Task) -> io::Result<(Vec<Line>, Ended)> {
+    let alone = alone();
     let mut child = Command::new(program)
         .arg("crash-worker")
         .arg(serde_json::to_string(task)?)
@@ -39,6 +41,7 @@ fn run(program: &Path, task: &Task) -> io::Result<(Vec<Line>, Ended)> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null()) // DuckDB's last words before a terminate
         .spawn()?;
+    drop(alone);
     let mut text = String::new();
     let read = child.stdout.take().expect("it was asked for").read_to_string(&mut text);
     let status = child.wait()?;
