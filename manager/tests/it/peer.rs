@@ -107,7 +107,11 @@ impl Peer {
     /// Gives it an order whose answer is heard later.
     pub(crate) fn order(&mut self, order: &str) {
         let input = self.input.as_mut().expect("its input is open until it is released");
-        writeln!(input, "{order}").unwrap_or_else(|error| panic!("{}: {error}", self.role));
+        match writeln!(input, "{order}") {
+            // It was killed within an earlier order; whoever waits for its answer hears of it.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            other => other.unwrap_or_else(|error| panic!("{}: {error}", self.role)),
+        }
     }
 
     /// Waits until it has ended, by itself or killed, and returns how, and what it printed until then.

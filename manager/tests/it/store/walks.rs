@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::peers::{command, names_in, open_many, tell_all};
 use crate::peer::Peer;
-use crate::support::Site;
+use crate::support::{Site, eventually};
 
 /// Four windows, two phases, three tasks.
 const STEPS: usize = 24;
@@ -67,6 +67,12 @@ fn walk_with_a_kill(die: &str, crash_at: Option<&str>, extra_max: usize) {
     doomed.hears("open");
     let mut peers = open_many(2, &site.database(), &[]);
     doomed.order(&format!("{order}{die}"));
+    // Of the point that it passes for the nth time it has to have a share of the steps.
+    let nth =
+        crash_at.and_then(|point| point.split_once(':')).map_or(1, |(_, nth)| nth.parse().unwrap());
+    let own = format!(".{}", doomed.pid());
+    let done_by_doomed = || names_in(&marks).iter().filter(|name| name.ends_with(&own)).count();
+    eventually("the doomed one is at work", || nth <= done_by_doomed() + 1);
     for peer in &mut peers {
         peer.order(&order);
     }
