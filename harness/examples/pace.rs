@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use harness::lockstep::driver::{Actor, Class, Command, Driver, DriverError, Outcome, Turn, World};
+use harness::lockstep::driver::{Actor, Command, Driver, DriverError, Turn, World};
 use harness::lockstep::explore::{self, Options};
 use harness::lockstep::strategy::Kind;
-use harness::lockstep::{actor, managed::Managed, naive::Naive, opening::Retrying};
+use harness::lockstep::{actor, managed::Managed, naive::Naive, opening::Retrying, sql};
 use harness::scenario::script::Script;
 use harness::seed::Seed;
 use harness::suite;
@@ -105,16 +105,6 @@ fn template(script: &Script, path: &Path) -> duckdb::Result<Vec<u8>> {
     Ok(fs::read(path).expect("the file that was just made"))
 }
 
-fn ask(connection: &Connection, sql: &str) -> duckdb::Result<String> {
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    let mut answers = Vec::new();
-    while let Some(row) = rows.next()? {
-        answers.push(format!("{:?}", row.get::<_, duckdb::types::Value>(0)?));
-    }
-    Ok(answers.join("\n"))
-}
-
 impl World for Opened {
     fn actor(&self, _: &str) -> Result<Box<dyn Actor>, DriverError> {
         let connected = self.0.lock().try_clone();
@@ -123,32 +113,18 @@ impl World for Opened {
     }
 
     fn query(&self, query: &str) -> Result<String, DriverError> {
-        let asked = ask(&self.0.lock(), query);
-        let digits = |text: String| text.chars().filter(char::is_ascii_digit).collect();
-        asked.map(digits).map_err(|error| DriverError::scenario(query, error))
+        let asked = sql::query(&self.0.lock(), query);
+        asked.map_err(|error| DriverError::scenario(query, error))
     }
 
     fn contents(&self) -> Result<String, DriverError> {
-        Ok(String::new()) // the digest of the files says as much
+        let read = sql::contents(&self.0.lock());
+        read.map_err(|error| DriverError::new("read all tables", error))
     }
 }
 
 impl Actor for Connected {
     fn step(&mut self, op: &str) -> Turn {
-        let sql = match Command::of(op) {
-            Command::BeginRead => "BEGIN TRANSACTION READ ONLY",
-            Command::BeginWrite => "BEGIN TRANSACTION",
-            Command::Commit => "COMMIT",
-            Command::Rollback => "ROLLBACK",
-            Command::Sql(sql) => sql,
-            _ => "SELECT 1",
-        };
-        Turn::Done(match ask(&self.0, sql) {
-            Ok(text) => Outcome::new(Class::Ok, &text),
-            Err(error) => {
-                let kind = manager::ErrorClass::of(&error.to_string());
-                Outcome::new(Class::Conflict, &format!("{kind:?}"))
-            }
-        })
+        Turn::Done(sql::outcome(sql::query(&self.0, Command::of(op).sql())))
     }
 }

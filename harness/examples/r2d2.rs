@@ -28,11 +28,10 @@ use harness::lockstep::driver::{
     Actor, Class, Command, Driver, DriverError, Outcome, Turn, Waits, World,
 };
 use harness::lockstep::explore::{self, Explored};
+use harness::lockstep::sql;
 use harness::lockstep::strategy::Kind;
 use harness::scenario::script::Script;
 use harness::seed::Seed;
-use manager::ErrorClass;
-use manager::duckdb::types::Value;
 use manager::duckdb::{self, Config, Connection};
 use parking_lot::Mutex;
 use r2d2::{ManageConnection, Pool, PooledConnection};
@@ -121,14 +120,13 @@ impl World for Place {
         Ok(Box::new(Borrowing { pool: self.0.clone(), taken: None, is_within: false }))
     }
 
-    fn query(&self, sql: &str) -> Result<String, DriverError> {
-        let error = |error| DriverError::scenario(sql, error);
+    fn query(&self, query: &str) -> Result<String, DriverError> {
         // One of its own: those of the pool may be within transactions that nobody ended.
-        query(&self.fresh()?, sql).map_err(error)
+        sql::query(&self.fresh()?, query).map_err(|error| DriverError::scenario(query, error))
     }
 
     fn contents(&self) -> Result<String, DriverError> {
-        self.query("SELECT table_name, estimated_size FROM duckdb_tables() ORDER BY ALL")
+        sql::contents(&self.fresh()?).map_err(|error| DriverError::new("read all tables", error))
     }
 }
 
@@ -161,7 +159,7 @@ impl Actor for Borrowing {
             let what = "a connection of the pool".to_owned();
             return Turn::Blocked(Waits { what, ..Waits::default() });
         };
-        let outcome = outcome(query(connection, statement(command)));
+        let outcome = sql::outcome(sql::query(connection, command.sql()));
         let goes_on = match command {
             Command::BeginRead | Command::BeginWrite => outcome.class == Class::Ok,
             Command::Sql(_) => self.is_within,
@@ -174,57 +172,6 @@ impl Actor for Borrowing {
         self.taken = None;
         Turn::Done(outcome.waking())
     }
-}
-
-fn statement(command: Command<'_>) -> &str {
-    match command {
-        Command::BeginRead => "BEGIN TRANSACTION READ ONLY",
-        Command::BeginWrite => "BEGIN TRANSACTION",
-        Command::Commit => "COMMIT",
-        Command::Rollback => "ROLLBACK",
-        Command::Sql(sql) => sql,
-        _ => "SELECT 1",
-    }
-}
-
-/// Rows as text: columns separated by `|`, rows by line ends.
-fn query(connection: &Connection, sql: &str) -> duckdb::Result<String> {
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    let mut text = String::new();
-    while let Some(row) = rows.next()? {
-        let cells = (0..row.as_ref().column_count()).map(|column| row.get::<_, Value>(column));
-        let cells: Vec<String> = cells.map(|cell| cell.map(shown)).collect::<Result<_, _>>()?;
-        text += &(cells.join("|") + "\n");
-    }
-    Ok(text)
-}
-
-fn shown(value: Value) -> String {
-    match value {
-        Value::Int(number) => number.to_string(),
-        Value::BigInt(number) => number.to_string(),
-        Value::HugeInt(number) => number.to_string(),
-        Value::Text(text) => text,
-        other => format!("{other:?}"),
-    }
-}
-
-/// Of an error its class: its text may name paths.
-fn outcome(result: duckdb::Result<String>) -> Outcome {
-    let error = match result {
-        Ok(text) => return Outcome::new(Class::Ok, &text),
-        Err(error) => error,
-    };
-    let kind = ErrorClass::of(&error.to_string());
-    let class = match kind {
-        ErrorClass::Conflict => Class::Conflict,
-        ErrorClass::Constraint => Class::Constraint,
-        ErrorClass::TransactionAborted => Class::Aborted,
-        ErrorClass::Fatal => Class::Unknown,
-        _ => Class::Failed,
-    };
-    Outcome::new(class, &format!("{kind:?}"))
 }
 
 /// All schedules of a scenario with at most two preemptions on that driver.

@@ -5,6 +5,7 @@
 //! | [`driver`] | the page that a user implements to put own DuckDB code under the scheduler | |
 //! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
 //! | [`vocabulary`], [`stored`] | operations that checks understand too → SQL, and what is asked of a store | yes |
+//! | [`sql`] | what drivers on DuckDB share: statements with their results as text | |
 //! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
 //! | [`schedule`], `stage`, `player` | a script, a driver, a strategy → one schedule, carried out and logged | |
 //! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
@@ -54,6 +55,7 @@ pub mod strategy;
 pub mod vocabulary;
 
 pub mod session;
+pub mod sql;
 
 mod baton;
 mod core;
@@ -62,7 +64,6 @@ mod leaks;
 mod plain;
 mod player;
 mod points;
-mod sql;
 mod stage;
 mod wire;
 mod workplace;

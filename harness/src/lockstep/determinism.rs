@@ -82,7 +82,7 @@ fn twice(
             let folder = place.fresh()?;
             let job = Job { script, driver: &*driver, folder: &folder, watchdog: WATCHDOG };
             let header = explore::header(script, driver.name(), seed, schedule, build);
-            let file = folder.join("decisions.jsonl");
+            let file = place.beside("decisions.jsonl");
             let log = schedule::run(&job, chooser, &file, header)?;
             Ok((log, fs::read(&file)?))
         };

@@ -235,6 +235,18 @@ impl<'a> Command<'a> {
             op => Stored::of(op).map_or(Self::Sql(op), Self::Store),
         }
     }
+
+    /// The same as DuckDB is told it; an empty statement, if it is nothing of DuckDB's.
+    pub fn sql(self) -> &'a str {
+        match self {
+            Self::BeginRead => "BEGIN TRANSACTION READ ONLY",
+            Self::BeginWrite => "BEGIN TRANSACTION",
+            Self::Commit => "COMMIT",
+            Self::Rollback => "ROLLBACK",
+            Self::Sql(sql) => sql,
+            _ => "",
+        }
+    }
 }
 
 /// What [`Command::Barge`] gives if nobody keeps it out.

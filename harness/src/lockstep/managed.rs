@@ -5,7 +5,8 @@
 //!
 //! Leases are asked for with a wait of zero. What the manager refuses then is a [`Turn::Blocked`], tried again after a
 //! lease was given back. So the manager itself decides who has to wait, and a second writer that it let in would be seen
-//! in the results. `Shared::writer` only names who is in the way.
+//! in the results. `Shared::writer` only names who is in the way. Where actors stop at the manager's points it waits
+//! itself, by the scheduler.
 
 mod stores;
 
@@ -37,11 +38,9 @@ pub struct Managed;
 
 /// The longest that a lease is waited for, where the manager waits itself.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How often somebody outside of the schedule is waited for, a millisecond each.
-const OUTSIDE_TRIES: u32 = 500;
 
-/// The manager of the last schedule, while none is running.
-static IDLE: Mutex<Option<(Points, EachActor, Manager)>> = Mutex::new(None);
+/// The manager of the last schedule of steps that are statements, while none is running.
+static IDLE: Mutex<Option<(EachActor, Manager)>> = Mutex::new(None);
 
 /// Ends the manager that waits for another schedule.
 pub fn end_idle() {
@@ -70,13 +69,10 @@ impl Driver for Managed {
 
     fn join(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
         let (points, each_actor) = (script.points, script.each_actor);
-        let idle = IDLE.lock().take();
+        // Where actors stop within operations, what one knows from another schedule would show.
+        let idle = if points == Points::Statement { IDLE.lock().take() } else { None };
         let manager = match idle {
-            Some((its_points, its_actor, manager))
-                if (its_points, its_actor) == (points, each_actor) =>
-            {
-                manager
-            }
+            Some((its_actor, manager)) if its_actor == each_actor => manager,
             _ => manager(points, each_actor)?,
         };
         let path = sql::path(folder);
@@ -148,17 +144,8 @@ impl Shared {
         read(&lease).map_err(|error| DriverError::new(action, error))
     }
 
-    /// A lease, if it can be had at once. A child that another thread forks keeps the locks of this process until it
-    /// becomes another program, within a millisecond or so; that is outside of the schedule and waited for.
     fn lease(&self, mode: AccessMode) -> Result<AnyLease, Error> {
-        let at_once = self.options();
-        for _ in 0..OUTSIDE_TRIES {
-            match self.manager.get_with(&self.path, mode, &at_once) {
-                Err(Error::HeldOutside { .. }) => std::thread::sleep(Duration::from_millis(1)),
-                other => return other,
-            }
-        }
-        self.manager.get_with(&self.path, mode, &at_once)
+        self.manager.get_with(&self.path, mode, &self.options())
     }
 
     /// The manager waits itself where its waits are the scheduler's; otherwise it says at once that it would.
@@ -199,10 +186,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Shared { manager, points, each_actor, .. } = &self.0;
         let closed = manager.close_all_connections(Drain::default());
-        // One that still holds something is of no more use. Where actors stop within operations, what one knows from
-        // another schedule would show.
+        // One that still holds something is of no more use.
         if closed.is_complete() && *points == Points::Statement {
-            *IDLE.lock() = Some((*points, *each_actor, manager.clone()));
+            *IDLE.lock() = Some((*each_actor, manager.clone()));
         }
     }
 }

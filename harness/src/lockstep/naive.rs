@@ -65,7 +65,7 @@ impl Actor for Connected {
         match Command::of(op) {
             Command::Open | Command::Close => plain::done(Class::Ok, ""),
             command => plain::beside(&self.path, command).unwrap_or_else(|| {
-                Turn::Done(sql::outcome(sql::query(&self.connection, plain::statement(command))))
+                Turn::Done(sql::outcome(sql::query(&self.connection, command.sql())))
             }),
         }
     }

@@ -122,18 +122,6 @@ pub(super) fn beside(path: &Path, command: Command<'_>) -> Option<Turn> {
     }
 }
 
-/// A command as DuckDB is told it.
-pub(super) fn statement(command: Command<'_>) -> &str {
-    match command {
-        Command::BeginRead => "BEGIN TRANSACTION READ ONLY",
-        Command::BeginWrite => "BEGIN TRANSACTION",
-        Command::Commit => "COMMIT",
-        Command::Rollback => "ROLLBACK",
-        Command::Sql(sql) => sql,
-        _ => "",
-    }
-}
-
 pub(super) fn done(class: Class, text: &str) -> Turn {
     Turn::Done(Outcome::new(class, text))
 }
@@ -149,10 +137,10 @@ pub(super) enum Manner {
 
 /// The world of actors that open the file for themselves.
 pub(super) struct Own {
-    pub(super) path: PathBuf,
-    pub(super) manner: Manner,
+    path: PathBuf,
+    manner: Manner,
     /// What pauses are drawn from.
-    pub(super) seed: Seed,
+    seed: Seed,
 }
 
 impl Own {
@@ -244,7 +232,7 @@ impl Opening {
 
     fn run(&mut self, command: Command<'_>) -> Turn {
         let (connection, _) = self.opened.as_ref().expect("it was opened");
-        let outcome = sql::outcome(sql::query(connection, statement(command)));
+        let outcome = sql::outcome(sql::query(connection, command.sql()));
         match command {
             Command::BeginRead | Command::BeginWrite => {
                 self.in_transaction = outcome.class == Class::Ok;

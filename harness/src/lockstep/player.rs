@@ -6,7 +6,10 @@ use std::rc::Rc;
 use super::baton::Thread;
 use super::driver::{Class, Command, Outcome, Waits};
 use super::log::Came;
-use super::process::Process;
+use super::process::{Lost, Process};
+use super::schedule::{Job, ScheduleError};
+use super::wire::Make;
+use crate::scenario::script::{Actor, EachActor};
 
 /// See the module's header.
 pub(super) struct Player {
@@ -37,6 +40,36 @@ pub(super) enum State {
     /// Its process was killed, and may be started again.
     Dead,
     Gone,
+}
+
+impl Body {
+    /// A process that is that actor.
+    pub(super) fn process(job: &Job<'_>, actor: &Actor) -> Result<Self, ScheduleError> {
+        debug_assert_eq!(job.script.each_actor, EachActor::Process);
+        let failed = |source| ScheduleError::Process { actor: actor.id.clone(), source };
+        let mut process = Process::take().map_err(failed)?;
+        let make = Make {
+            driver: job.driver.name().to_owned(),
+            name: format!("{}.toml", job.script.id),
+            digest: job.script.digest,
+            text: Some(job.script.text.clone()),
+            folder: job.folder.to_string_lossy().into_owned(),
+            actor: actor.id.clone(),
+            points: job.script.points,
+        };
+        process.make(make, job.watchdog).map_err(|lost| match lost {
+            Lost::Failed(source) => job.blame(source),
+            Lost::Garbage(said) => {
+                ScheduleError::Garbage { actor: actor.id.clone(), op: "be an actor".into(), said }
+            }
+            Lost::Io(source) => failed(source),
+            Lost::Stuck => failed(std::io::Error::other("it has not become an actor in time")),
+            Lost::Died(how) => {
+                failed(std::io::Error::other(format!("it ended before it was an actor: {how}")))
+            }
+        })?;
+        Ok(Self::Process(Rc::new(RefCell::new(Some(process)))))
+    }
 }
 
 impl Player {

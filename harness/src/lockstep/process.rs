@@ -94,8 +94,13 @@ impl Process {
             (None, Some(program)) => program.into(),
             (None, None) => std::env::current_exe()?,
         };
-        let mut child = Command::new(program)
-            .arg(ARGUMENT)
+        let mut command = Command::new(program);
+        command.arg(ARGUMENT);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> io::Result<Self> {
+        let mut child = command
             // Ctrl-C on a terminal is for the scheduler alone.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -249,4 +254,39 @@ fn unasked(reply: &Reply) -> Lost {
 
 fn shortened(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lockstep::schedule::alone;
+
+    /// What `/proc` says that the process does: `S` sleeps, `T` is stopped (proc(5)).
+    fn state(process: &Process) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id()));
+        let status = status.unwrap();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        state.unwrap().trim().chars().take(1).collect()
+    }
+
+    #[test]
+    fn a_process_is_stopped_when_pause_returns_and_runs_again_behind_resume() {
+        let _alone = alone();
+        let mut process = Process::of(Command::new("cat")).unwrap();
+        process.pause().unwrap();
+        assert_eq!(state(&process), "T");
+        process.resume().unwrap();
+        process.send(&Order::Drop).unwrap();
+        let echoed = process.line(Duration::from_secs(20)).unwrap();
+        assert_eq!(serde_json::from_slice::<Order>(&echoed).unwrap(), Order::Drop);
+        assert_ne!(state(&process), "T");
+    }
+
+    #[test]
+    fn a_process_that_was_killed_is_gone_when_kill_returns() {
+        let _alone = alone();
+        let mut process = Process::of(Command::new("cat")).unwrap();
+        assert_eq!(in_words(process.kill().unwrap()), "signal 9");
+        assert!(matches!(process.send(&Order::Drop), Err(Lost::Died(how)) if how == "signal 9"));
+    }
 }

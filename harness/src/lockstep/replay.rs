@@ -119,7 +119,10 @@ fn differences(theirs: &Build, ours: &Build) -> Vec<String> {
     if theirs.commit != ours.commit {
         other.push(format!("commit {}, recorded {}", shown(ours), shown(theirs)));
     } else if !is_exact(ours) {
-        other.push(format!("commit {}, recorded the same, which says nothing", shown(ours)));
+        other.push(format!(
+            "commit {}, recorded the same, but files that differ from it may be others now",
+            shown(ours)
+        ));
     }
     other
 }
@@ -257,7 +260,7 @@ mod tests {
         assert_eq!(differ(Some("aa"), Some("bb")), "commit bb, recorded aa");
         assert_eq!(differ(None, Some("bb")), "commit bb, recorded unknown");
         for commit in [Some("aa+"), None] {
-            assert!(differ(commit, commit).ends_with("recorded the same, which says nothing"));
+            assert!(differ(commit, commit).contains("recorded the same, but"));
         }
     }
 }

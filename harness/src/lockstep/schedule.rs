@@ -207,11 +207,11 @@ fn look(
             end.unreadable = Some(text.replace(&*job.folder.to_string_lossy(), "…"));
         }
     }
-    // A store notes the process that has published, which is another one each time.
     let open = leaks::open_below(job.folder)?;
     if !open.is_empty() {
         end.left_open.insert("(scheduler)".to_owned(), open);
     }
+    // A store notes the process that has published, which is another one each time.
     end.files = if job.script.has_store() { None } else { Some(Hex64(files(job.folder)?)) };
     Ok(())
 }

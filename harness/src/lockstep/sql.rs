@@ -1,4 +1,4 @@
-//! What the built-in drivers share: the database file of a script, and statements with their results as text.
+//! What drivers on DuckDB share, one's own too: the database file of a script, and statements with their results as text.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -57,8 +57,12 @@ pub(super) fn literal(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', "''"))
 }
 
-/// Runs one statement or query and gives its result as text.
-pub(super) fn query(connection: &Connection, sql: &str) -> duckdb::Result<String> {
+/// Runs one statement or query and gives its result as text: columns separated by `|`, rows by line ends.
+///
+/// # Errors
+///
+/// What DuckDB says.
+pub fn query(connection: &Connection, sql: &str) -> duckdb::Result<String> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut text = String::new();
@@ -92,8 +96,12 @@ pub(super) fn line(row: &Row<'_>) -> duckdb::Result<String> {
 /// In the tables of a store, who has published, and the count of changes, which begins anywhere.
 const DIFFERENT_EACH_TIME: &str = "('pid', 'generation')";
 
-/// All tables of the database with all their rows, sorted; but for what is different in every run.
-pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
+/// All tables of the database `db` with all their rows, sorted; but for what is different in every run.
+///
+/// # Errors
+///
+/// What DuckDB says.
+pub fn contents(connection: &Connection) -> duckdb::Result<String> {
     let tables = query(
         connection,
         &format!(
@@ -112,7 +120,7 @@ pub(super) fn contents(connection: &Connection) -> duckdb::Result<String> {
 }
 
 /// What a statement's result is in a log. Of an error that is its class: its text may name paths.
-pub(super) fn outcome(result: duckdb::Result<String>) -> Outcome {
+pub fn outcome(result: duckdb::Result<String>) -> Outcome {
     match result {
         Ok(text) => Outcome::new(Class::Ok, &text),
         Err(error) => {

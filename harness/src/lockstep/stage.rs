@@ -18,8 +18,7 @@ use super::points;
 use super::process::{Lost, Process, in_words};
 use super::schedule::{Job, STEP_NS, ScheduleError};
 use super::vocabulary::Vocabulary;
-use super::wire::Make;
-use crate::scenario::script::{Actor, EachActor};
+use crate::scenario::script::Actor;
 
 /// The operation of an actor whose process was killed.
 pub(super) const RESTART: &str = "restart";
@@ -83,7 +82,7 @@ impl<'a> Stage<'a> {
                     let thread = Thread::start(&stage.crew, world, &actor.id);
                     Body::Thread(Some(thread.map_err(|source| job.blame(source))?))
                 }
-                None => Body::Process(Rc::new(RefCell::new(Some(process(job, actor)?)))),
+                None => Body::process(job, actor)?,
             };
             stage.names.push(actor.id.clone());
             stage.players.push(Player::new(body));
@@ -253,39 +252,51 @@ impl<'a> Stage<'a> {
             }
             Body::Process(shared) => {
                 let shared = Rc::clone(shared);
-                let mut slot = shared.borrow_mut();
-                let process = slot.as_mut().expect("it is there until it has gone");
-                let failed = |source| ScheduleError::Process { actor: name.clone(), source };
-                if is_stopped {
-                    process.resume().map_err(failed)?;
-                }
-                // Threads of the manager are called the same in every process.
-                let thread = name.rsplit_once('/').map_or(&*name, |(_, thread)| thread);
-                let stepped = process.step(thread, go, patience);
-                if act.kills() {
-                    let status = process.wait().map_err(failed)?;
-                    drop(slot);
-                    self.died(&shared);
-                    return Ok(Ok(Back { turn: Turn::Done(killed(status)), woke: true }));
-                }
-                drop(slot);
-                match stepped {
-                    Ok((back, began)) => {
-                        let owner = name.split('/').next().unwrap_or_default();
-                        for thread in began {
-                            let name = format!("{owner}/{thread}");
-                            self.newcomer(name, Body::Process(Rc::clone(&shared)));
-                        }
-                        Ok(Ok(back))
-                    }
-                    Err(Lost::Stuck) => Ok(Err(LostActor::Stuck)),
-                    Err(Lost::Died(how)) => {
-                        self.died(&shared);
-                        Ok(Err(LostActor::Died(how)))
-                    }
-                    Err(lost) => Err(self.lost(name, op, lost)),
-                }
+                self.go_there(&name, &op, &shared, is_stopped, go)
             }
+        }
+    }
+
+    /// The same in a process.
+    fn go_there(
+        &mut self,
+        name: &str,
+        op: &str,
+        shared: &Rc<RefCell<Option<Process>>>,
+        is_stopped: bool,
+        go: Go,
+    ) -> Result<Result<Back, LostActor>, ScheduleError> {
+        let failed = |source| ScheduleError::Process { actor: name.to_owned(), source };
+        let kills = go.act.kills();
+        // Threads of the manager are called the same in every process.
+        let (owner, thread) = name.split_once('/').unwrap_or((name, name));
+        let mut slot = shared.borrow_mut();
+        let process = slot.as_mut().expect("it is there until it has gone");
+        if is_stopped {
+            process.resume().map_err(failed)?;
+        }
+        let stepped = process.step(thread, go, self.job.watchdog);
+        if kills && !matches!(stepped, Err(Lost::Stuck)) {
+            let status = process.wait().map_err(failed)?;
+            drop(slot);
+            self.died(shared);
+            return Ok(Ok(Back { turn: Turn::Done(killed(status)), woke: true }));
+        }
+        drop(slot);
+        match stepped {
+            Ok((back, began)) => {
+                for thread in began {
+                    let body = Body::Process(Rc::clone(shared));
+                    self.newcomer(format!("{owner}/{thread}"), body);
+                }
+                Ok(Ok(back))
+            }
+            Err(Lost::Stuck) => Ok(Err(LostActor::Stuck)),
+            Err(Lost::Died(how)) => {
+                self.died(shared);
+                Ok(Err(LostActor::Died(how)))
+            }
+            Err(lost) => Err(self.lost(name.to_owned(), op.to_owned(), lost)),
         }
     }
 
@@ -350,9 +361,9 @@ impl<'a> Stage<'a> {
     /// Another process in the place of the one that died, which goes on behind the transaction that died with it.
     fn restart(&mut self, step: u64, actor: usize) -> Result<Came, ScheduleError> {
         let script = &self.job.script.actors[actor];
-        let fresh = process(self.job, script)?;
+        let body = Body::process(self.job, script)?;
         let player = &mut self.players[actor];
-        player.body = Body::Process(Rc::new(RefCell::new(Some(fresh))));
+        player.body = body;
         let within = player.at.take().is_some();
         player.done = behind_transaction(&script.steps, player.done, within);
         player.state = if player.done < script.steps.len() { State::Ready } else { State::Gone };
@@ -463,34 +474,6 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// A process that is that actor.
-fn process(job: &Job<'_>, actor: &Actor) -> Result<Process, ScheduleError> {
-    debug_assert_eq!(job.script.each_actor, EachActor::Process);
-    let failed = |source| ScheduleError::Process { actor: actor.id.clone(), source };
-    let mut process = Process::take().map_err(failed)?;
-    let make = Make {
-        driver: job.driver.name().to_owned(),
-        name: format!("{}.toml", job.script.id),
-        digest: job.script.digest,
-        text: Some(job.script.text.clone()),
-        folder: job.folder.to_string_lossy().into_owned(),
-        actor: actor.id.clone(),
-        points: job.script.points,
-    };
-    process.make(make, job.watchdog).map_err(|lost| match lost {
-        Lost::Failed(source) => job.blame(source),
-        Lost::Garbage(said) => {
-            ScheduleError::Garbage { actor: actor.id.clone(), op: "be an actor".into(), said }
-        }
-        Lost::Io(source) => failed(source),
-        Lost::Stuck => failed(std::io::Error::other("it has not become an actor in time")),
-        Lost::Died(how) => {
-            failed(std::io::Error::other(format!("it ended before it was an actor: {how}")))
-        }
-    })?;
-    Ok(process)
 }
 
 fn killed(status: ExitStatus) -> Outcome {

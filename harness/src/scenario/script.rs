@@ -27,6 +27,24 @@ pub use watched::{Fairness, Invariant, Lists, Rows, Watched};
 /// The drivers that run scripts.
 pub const DRIVERS: [&str; 4] = ["naive", "retrying", "separate", "managed"];
 
+/// What every script may say, in the order in which a reader wants to know it.
+pub(crate) const KEYS: [&str; 14] = [
+    "format",
+    "id",
+    "title",
+    "suites",
+    "mode",
+    "drivers",
+    "each_actor",
+    "points",
+    "faults",
+    "gate",
+    "database",
+    "actors",
+    "counter",
+    "expect",
+];
+
 /// A scenario file with `mode = "lockstep"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
@@ -149,23 +167,7 @@ impl Script {
     /// A [`ScenarioError`] that names the place in the text.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ScenarioError> {
         let document = Document::parse(file, bytes)?;
-        let known = [
-            "format",
-            "id",
-            "title",
-            "suites",
-            "mode",
-            "drivers",
-            "each_actor",
-            "points",
-            "faults",
-            "database",
-            "actors",
-            "counter",
-            "gate",
-            "expect",
-        ];
-        let root = document.root(&[&known[..], &watched::KEYS].concat())?;
+        let root = document.root(&[&KEYS[..], &watched::KEYS].concat())?;
         super::format(&root.item("format"))?;
         root.item("mode").choice(&[("lockstep", ())])?;
         let suites = super::SUITES.map(|suite| (suite, suite));

@@ -20,7 +20,8 @@ pub(crate) fn seen(fault: Fault) -> Seen {
         Fault::SecondWriter
         | Fault::LeaseLeaked
         | Fault::PoisonIgnored
-        | Fault::RollbackForgotten => By("one-writer"),
+        | Fault::RollbackForgotten
+        | Fault::DescriptorLeaked => By("one-writer"),
         Fault::LastComeFirstServed | Fault::WritersOvertake | Fault::ReleaseWakesNobody => {
             By("queue")
         }
@@ -45,7 +46,6 @@ pub(crate) fn seen(fault: Fault) -> Seen {
         Fault::IdentityNotChecked | Fault::LogNotChecked => {
             Elsewhere("no operation replaces the file")
         }
-        Fault::DescriptorLeaked => Elsewhere("no operation counts descriptors"),
         Fault::ForkIgnored => Elsewhere("actors do not fork"),
         Fault::UnknownOutcomeRepeated => {
             Elsewhere("transactions are leases here, which repeat nothing")

@@ -21,7 +21,7 @@ use crate::lockstep::driver::Command;
 use crate::lockstep::log::Log;
 use crate::lockstep::repro::{Lenient, Placed, Step};
 use crate::scenario::ScenarioError;
-use crate::scenario::script::{Faults, Script};
+use crate::scenario::script::{Faults, KEYS, Script};
 
 /// See the module's header.
 #[derive(Clone, Debug)]
@@ -182,23 +182,6 @@ impl Case {
         in_order(&document)
     }
 }
-
-/// What a reader wants to know first.
-const KEYS: [&str; 13] = [
-    "format",
-    "id",
-    "title",
-    "suites",
-    "mode",
-    "drivers",
-    "each_actor",
-    "points",
-    "faults",
-    "database",
-    "actors",
-    "counter",
-    "expect",
-];
 
 /// The document, plain keys before tables, both in the order in which scenarios are written.
 fn in_order(document: &Table) -> String {

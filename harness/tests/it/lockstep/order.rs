@@ -160,6 +160,7 @@ fn the_schedules_of_seed_42_never_change() {
     };
     assert_eq!(first_two(Kind::Random), ["cbaaaabcbc", "cabcbcbaaa"]);
     assert_eq!(first_two(Kind::Pct { depth: 3 }), ["bbbaaaaccc", "cccbbaaaab"]);
+    assert_eq!(first_two(Kind::Swarm), ["cbcbbcaaaa", "caccabaabb"]);
 }
 
 #[test]
@@ -171,6 +172,73 @@ fn pct_meets_a_bug_of_depth_two_at_least_as_often_as_its_bound_says() {
     let met = explored.checks["no_lost_update"].violated;
     // Ten are expected at least; three would be three standard deviations below.
     assert!(3 < met, "met {met} times in 160");
+}
+
+/// All orders of the steps of a script, as who moves at each.
+fn all_orders(left: &mut Vec<usize>, so_far: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
+    if left.iter().all(|&steps| steps == 0) {
+        all.push(so_far.clone());
+    }
+    for actor in 0..left.len() {
+        if 0 < left[actor] {
+            left[actor] -= 1;
+            so_far.push(actor);
+            all_orders(left, so_far, all);
+            so_far.pop();
+            left[actor] += 1;
+        }
+    }
+}
+
+/// What tells an order from those that differ from it in the order of queries only: which of two steps of two actors comes
+/// first, if one of them is no query.
+fn class(order: &[usize], script: &Script) -> BTreeSet<[(usize, usize); 2]> {
+    let mut done = vec![0; script.actors.len()];
+    let mut steps = Vec::new();
+    for &actor in order {
+        steps.push((actor, done[actor]));
+        done[actor] += 1;
+    }
+    let is_query =
+        |&(actor, step): &(usize, usize)| script.actors[actor].steps[step].starts_with("SELECT");
+    let mut pairs = BTreeSet::new();
+    for (at, first) in steps.iter().enumerate() {
+        for second in &steps[at + 1..] {
+            if first.0 != second.0 && !(is_query(first) && is_query(second)) {
+                pairs.insert([*first, *second]);
+            }
+        }
+    }
+    pairs
+}
+
+#[test]
+fn without_a_bound_one_schedule_is_run_of_all_that_differ_in_the_order_of_queries_only() {
+    let scripts: [&[(&str, &[&str])]; 4] = [
+        &[("ada", &["SELECT 1", "SELECT 2"]), ("bob", &["SELECT 1", "SELECT 2"])],
+        &[("ada", &["SELECT 1", "x"]), ("bob", &["SELECT 1", "SELECT 2"]), ("eve", &["x"])],
+        &[("ada", &["x", "SELECT 1", "x"]), ("bob", &["SELECT 1", "x"]), ("eve", &["SELECT 1"])],
+        &[("ada", &["x", "x"]), ("bob", &["x", "x", "x"])],
+    ];
+    for actors in scripts {
+        let script = script(actors);
+        let mut all = Vec::new();
+        let mut left = script.actors.iter().map(|actor| actor.steps.len()).collect();
+        all_orders(&mut left, &mut Vec::new(), &mut all);
+        let expected: BTreeSet<_> = all.iter().map(|order| class(order, &script)).collect();
+        let bench = Bench::new();
+        let mut strategy = explore::strategy(Kind::Full, Seed(7), &script);
+        let mut found = BTreeSet::new();
+        while strategy.begin() {
+            let Ok((log, _)) = bench.run(&script, &Fake, &mut *strategy) else { continue };
+            let who = |name: &String| script.actors.iter().position(|actor| actor.id == *name);
+            let order: Vec<usize> =
+                log.steps.iter().map(|step| who(&step.decision.actor).unwrap()).collect();
+            assert!(found.insert(class(&order, &script)), "two of a kind were run: {order:?}");
+        }
+        assert_eq!(found, expected, "{actors:?}");
+        assert_eq!(strategy.total(), Some(expected.len() as u64));
+    }
 }
 
 /// Who moved, a letter a step.
