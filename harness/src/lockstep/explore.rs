@@ -135,7 +135,7 @@ pub enum ExploreError {
         source: ScheduleError,
     },
     /// A log could not be kept.
-    #[error("{action} `{}`: {source}", path.display())]
+    #[error("{action} `{}`: {source}; `--output` puts it elsewhere", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

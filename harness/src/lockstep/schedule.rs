@@ -62,8 +62,8 @@ pub enum ScheduleError {
         /// What it says.
         source: DriverError,
     },
-    /// The log could not be written.
-    #[error("write the decision log: {0}")]
+    /// The log could not be written, or the schedule's folder not be made or read.
+    #[error("the log or the folder of a schedule: {0}; `--output` puts logs elsewhere")]
     Log(#[from] io::Error),
     /// The strategy had no choice left.
     #[error(transparent)]

@@ -226,18 +226,23 @@ fn something_in_the_place_of_latest_is_an_error_and_the_report_is_there_all_the_
 ///
 /// The shell prints the content of every report that is there at the end.
 fn on_a_disk_of(space: &str) -> Option<Ran> {
+    with_output_on_a_disk_of(space, "run smoke")
+}
+
+/// The same of other words of the command line.
+fn with_output_on_a_disk_of(space: &str, words: &str) -> Option<Ran> {
     let site = Site::new();
     let disk = site.path("disk");
     fs::create_dir(&disk).unwrap();
     let script = "mount -t tmpfs -o size=$1 none $2 || exit 99; \
-                  $3 run smoke --output $2/out; code=$?; \
+                  $3 $4 --output $2/out; code=$?; \
                   find $2/out -name '*report.json*' -exec cat {} +; exit $code";
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
     command.args(["--mount", "sh", "-c", script, "sh", space]).arg(disk);
-    command.arg(env!("CARGO_BIN_EXE_harness")).current_dir(workspace());
+    command.args([env!("CARGO_BIN_EXE_harness"), words]).current_dir(workspace());
     let ran = Running::start(&mut command).finish();
     let permitted = ran.status.code() != Some(99) && !ran.stderr.starts_with("unshare:");
     permitted.then_some(ran)
@@ -265,6 +270,18 @@ fn a_full_disk_is_an_error_that_names_it_and_leaves_no_half_of_a_report() {
     assert!([Some(1), Some(70)].contains(&ran.status.code()), "{}", ran.status);
     assert_eq!(report["summary"]["exit_code"], ran.status.code().unwrap());
     on_a_disk_of("20m").exits_with(0);
+}
+
+#[test]
+fn a_full_disk_under_an_exploration_is_an_error_and_what_was_recorded_is_kept() {
+    let words = "explore lost-update --driver naive";
+    let Some(ran) = with_output_on_a_disk_of("8k", words) else {
+        eprintln!("not tested: mounting a tmpfs in a namespace is not permitted here");
+        return;
+    };
+    ran.exits_with(74).says(&["No space left on device", "disk/out", "`--output`"]);
+    let on_a_disk_of = |size| with_output_on_a_disk_of(size, words).expect("it was permitted");
+    on_a_disk_of("400k").exits_with(0);
 }
 
 /// A recorded history of a run that went well.

@@ -215,6 +215,24 @@ fn a_kill_at_every_call_is_enumerated_and_loses_nothing() {
     }
 }
 
+#[test]
+fn a_replay_that_diverges_within_an_operation_comes_to_an_end() {
+    let script = adding("points = \"manager\"");
+    let bench = Bench::new();
+    let log = bench.first(&script, &Managed, Kind::Random);
+    let within = |step: &Step| step.decision.at.is_some() && step.decision.actor == "bob";
+    let at = log.steps.iter().position(within).expect("it stops at points");
+    let mut tampered = log.clone();
+    tampered.steps[at].came.as_mut().unwrap().outcome.result.0 ^= 1;
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = ended.send(Bench::new().replay(&tampered, &script, &Managed)); // nobody waits any more
+    });
+    let replayed = end.recv_timeout(std::time::Duration::from_secs(60)).expect("it hangs");
+    let Replayed::Diverged(divergence) = replayed else { panic!("{replayed:?}") };
+    assert_eq!(divergence.step, at as u64);
+}
+
 /// A program that is no actor.
 fn odd(site: &Site, script: &str) -> String {
     let file = site.file("actor.sh", format!("#!/bin/sh\n{script}\n"));
