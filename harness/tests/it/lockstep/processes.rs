@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use harness::lockstep::act::{Act, Move};
 use harness::lockstep::driver::{Class, Driver};
@@ -12,9 +13,10 @@ use harness::lockstep::replay::Replayed;
 use harness::lockstep::strategy::{Chooser, Offer, Stop};
 use harness::lockstep::{managed::Managed, naive::Naive, schedule};
 use harness::scenario::script::Script;
+use rustix::process::Signal;
 
 use super::{Bench, Kind, Seed, explore, logs};
-use crate::support::{Running, Site, harness};
+use crate::support::{Running, Site, eventually, harness, send};
 
 /// Two who add one to a counter, with these lines at the head of the scenario.
 fn adding(head: &str) -> Script {
@@ -228,9 +230,32 @@ fn a_replay_that_diverges_within_an_operation_comes_to_an_end() {
     std::thread::spawn(move || {
         let _ = ended.send(Bench::new().replay(&tampered, &script, &Managed)); // nobody waits any more
     });
-    let replayed = end.recv_timeout(std::time::Duration::from_secs(60)).expect("it hangs");
+    let replayed = end.recv_timeout(Duration::from_mins(1)).expect("it hangs");
     let Replayed::Diverged(divergence) = replayed else { panic!("{replayed:?}") };
     assert_eq!(divergence.step, at as u64);
+}
+
+#[test]
+fn actors_that_stand_within_a_call_end_when_the_scheduler_is_killed() {
+    let script = adding(CALLS);
+    for _ in 0..3 {
+        let site = Site::new();
+        let scenario = site.file("adding.toml", &script.text);
+        let mut command = harness(&["explore", "--driver", "retrying", "--strategy", "random"]);
+        command.args(["--time", "60s", "--output"]).arg(site.output()).arg(scenario);
+        let scheduler = Running::start(&mut command);
+        let children = format!("/proc/{0}/task/{0}/children", scheduler.pid());
+        let limit = Duration::from_secs(20);
+        let actors: Vec<PathBuf> = eventually("two actors", limit, || {
+            let pids = std::fs::read_to_string(&children).unwrap_or_default();
+            let found: Vec<_> =
+                pids.split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect();
+            (found.len() == 2).then_some(found)
+        });
+        std::thread::sleep(Duration::from_millis(200)); // so that it is in the middle of something
+        send(scheduler.pid(), Signal::KILL);
+        eventually("no actor", limit, || actors.iter().all(|actor| !actor.exists()).then_some(()));
+    }
 }
 
 /// A program that is no actor.
