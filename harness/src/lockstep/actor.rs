@@ -52,7 +52,7 @@ struct Stage<'a> {
 struct Cast {
     crew: Arc<Crew>,
     actor: String,
-    folder: PathBuf,
+    open: leaks::Before,
     threads: BTreeMap<String, Thread>,
     world: Arc<dyn World>,
 }
@@ -75,10 +75,7 @@ impl Stage<'_> {
             }
             Order::Drop => {
                 let Some(cast) = self.cast.take() else { return Ok(Reply::Done) };
-                let folder = cast.folder.clone();
-                cast.leave();
-                let open = leaks::open_below(&folder);
-                let open = open.map_err(|error| DriverError::new("list descriptors", error))?;
+                let open = cast.leave().left_open().map_err(unlisted)?;
                 Ok(Reply::Left { open })
             }
         }
@@ -95,23 +92,29 @@ impl Stage<'_> {
             DriverError::Scenario(format!("this program has no driver `{}`", make.driver))
         })?;
         let folder = PathBuf::from(&make.folder);
+        let open = leaks::Before::now(&folder).map_err(unlisted)?;
         let world = driver.join(script, &folder)?;
         let crew = Crew::new(make.points, &folder);
         let thread = Thread::start(&crew, &world, &make.actor)?;
         let threads = BTreeMap::from([(make.actor.clone(), thread)]);
-        self.cast = Some(Cast { crew, actor: make.actor, folder, threads, world });
+        self.cast = Some(Cast { crew, actor: make.actor, open, threads, world });
         Ok(Reply::Done)
     }
 }
 
 impl Cast {
     /// The actor first, then what the manager began: that ends by itself, when the world has gone.
-    fn leave(mut self) {
+    fn leave(mut self) -> leaks::Before {
         self.crew.is_over();
         if let Some(actor) = self.threads.remove(&self.actor) {
             actor.stop();
         }
         self.threads.into_values().for_each(Thread::release);
         drop(self.world);
+        self.open
     }
+}
+
+fn unlisted(error: io::Error) -> DriverError {
+    DriverError::new("list descriptors", error)
 }

@@ -113,6 +113,7 @@ pub fn run(
     let _alone = alone();
     let _one_core = Pinned::here();
     let mut writer = Writer::create(log_file, header)?;
+    let open = leaks::Before::now(job.folder)?;
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter_before(job, &*world)?;
     let world = hand_over(job, world)?;
@@ -124,6 +125,10 @@ pub fn run(
     let mut end = End { ended, at_ns, left_open, ..End::default() };
     if is_whole {
         look(job, world, before, &mut end)?;
+        let left_open = open.left_open()?;
+        if !left_open.is_empty() {
+            end.left_open.insert("(scheduler)".to_owned(), left_open);
+        }
     }
     chooser.ended(&end)?;
     writer.ended(end)?;
@@ -206,10 +211,6 @@ fn look(
         Err(DriverError::Failed(text)) => {
             end.unreadable = Some(text.replace(&*job.folder.to_string_lossy(), "…"));
         }
-    }
-    let open = leaks::open_below(job.folder)?;
-    if !open.is_empty() {
-        end.left_open.insert("(scheduler)".to_owned(), open);
     }
     // A store notes the process that has published, which is another one each time.
     end.files = if job.script.has_store() { None } else { Some(Hex64(files(job.folder)?)) };
