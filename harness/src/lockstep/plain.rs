@@ -62,7 +62,12 @@ impl Instance {
             None => sql::host()?,
         };
         let file = sql::literal(path);
-        host.execute_batch(&format!("ATTACH {file} AS {} (TYPE duckdb{how})", sql::NAME))?;
+        let attached =
+            host.execute_batch(&format!("ATTACH {file} AS {} (TYPE duckdb{how})", sql::NAME));
+        if let Err(error) = attached {
+            IDLE.lock().push(host); // a file that cannot be had says nothing of the instance
+            return Err(error);
+        }
         let (host, looking) = (Mutex::new(Some(host)), Mutex::default());
         Ok(Self { host, looking, path: path.to_owned() })
     }
