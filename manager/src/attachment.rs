@@ -122,11 +122,11 @@ impl Attachment {
         wait: &Wait<'_>,
     ) -> Result<(), NotTaken> {
         self.let_go_until(wait)?;
-        let host = match self.host.take() {
-            Some(host) => host,
+        if self.host.is_none() {
             // Before the gate: nobody else has to wait for it.
-            None => Host::start(&self.path, &self.context.config).map_err(Error::from)?,
-        };
+            let host = Host::start(&self.path, &self.context.config).map_err(Error::from)?;
+            self.host = Some(host); // and whoever is refused at the gate does not need another one next time
+        }
         // As late as can be: a training phase that this process enters from here on does not cover the hold, which then
         // queues behind an evaluation that waits for that phase, until the deadline.
         let cover = cover();
@@ -144,15 +144,13 @@ impl Attachment {
         let begun = clock::now();
         // Before there is a descriptor that a child could inherit.
         let guard = ForkGuard::of_database(&self.path, self.id.numbers());
-        let attached = self.attach(&host, mode, wait);
-        let descriptor = match attached {
+        let descriptor = match self.attach(mode, wait) {
             Ok(descriptor) => descriptor,
             Err(error) => {
-                host.close(); // it may be dead, or have the file still, which nobody may without the gate (I2)
+                self.close_host(); // it may be dead, or have the file still, which nobody may without the gate (I2)
                 return Err(error.into());
             }
         };
-        self.host = Some(host);
         self.held = Some(Held {
             gate,
             mode,
@@ -446,7 +444,8 @@ impl Attachment {
     }
 
     /// Attaches, and makes DuckDB's lock last (I4). Waits for programs that hold the file without the gate.
-    fn attach(&self, host: &Host, mode: AccessMode, wait: &Wait<'_>) -> Result<RawFd, Error> {
+    fn attach(&self, mode: AccessMode, wait: &Wait<'_>) -> Result<RawFd, Error> {
+        let host = self.host.as_ref().expect("it was started before the gate was asked for");
         let _span = tracing::debug_span!("open", path = %self.path.display(), ?mode).entered();
         quarantine::refuse(&self.path)?;
         let mut outsiders = Outsiders::new(&self.path, &self.context, mode, wait);

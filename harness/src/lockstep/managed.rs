@@ -53,7 +53,7 @@ impl Driver for Managed {
     }
 
     fn create(&self, script: &Script, folder: &Path) -> Result<Arc<dyn World>, DriverError> {
-        if script.points == Points::Statement && script.each_actor == EachActor::Thread {
+        if script.points == Points::Statement {
             copy_onto_inode(script, folder)?;
         } else {
             plain::copy(script, folder)?; // what a manager knows already shows at its points

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manager::{AccessMode, Config, Drain, LeaseEvent, Manager, Observer};
+use manager::{AccessMode, AcquireOptions, Config, Drain, Error, LeaseEvent, Manager, Observer};
 use parking_lot::Mutex;
 
 use crate::peer::Peer;
@@ -60,13 +60,30 @@ fn a_kept_file_goes_to_another_process_as_soon_as_it_asks() {
         (AccessMode::ReadOnly, "write"),
     ] {
         let (manager, holds) = keeping(FOR_EVER);
-        drop(manager.get_with(site.database(), mode, &manager::AcquireOptions::default()).unwrap());
+        drop(manager.get_with(site.database(), mode, &AcquireOptions::default()).unwrap());
         assert_eq!(manager.status().databases[0].attachment, Some(mode), "it is kept");
         let peer = Peer::holding(role, &site.database());
         // It is told of after it has happened.
         eventually(&format!("{mode:?} to {role}"), || *holds.0.lock() == (1, 1));
         peer.release();
     }
+}
+
+#[test]
+fn whoever_is_refused_has_its_instance_for_the_next_time() {
+    let site = Site::new();
+    let manager = manager();
+    let spill = || -> String {
+        let lease = manager.read(site.database()).unwrap();
+        lease.query_row("SELECT current_setting('temp_directory')", [], |row| row.get(0)).unwrap()
+    };
+    let before = spill(); // its name has the number of the instance
+    let peer = Peer::holding("write", &site.database());
+    let at_once = AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+    let refused = manager.get_with(site.database(), AccessMode::ReadOnly, &at_once).unwrap_err();
+    assert!(matches!(refused, Error::TimedOut { .. }), "{refused}");
+    peer.release();
+    assert_eq!(spill(), before);
 }
 
 #[test]
