@@ -61,6 +61,7 @@ mod baton;
 mod core;
 mod kept;
 mod leaks;
+mod loss;
 mod plain;
 mod player;
 mod points;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::io::survivors::Model;
+
 /// What happens to the actor that moves.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -27,6 +29,11 @@ pub enum Act {
     Full,
     /// Half of the write that it stands at is done, then its process is killed.
     Torn,
+    /// The power fails: the processes of all actors are gone, and of the files there is what [`Model::Ordered`] leaves. Those
+    /// of the others say so in a step of their own each, before anybody else moves.
+    LossOrdered,
+    /// The same with [`Model::Strict`].
+    LossStrict,
 }
 
 /// How far a clock jumps: beyond every wait and every idle limit of a default configuration.
@@ -34,7 +41,7 @@ pub const JUMP_NS: u64 = 3_600 * 1_000_000_000;
 
 impl Act {
     /// All but [`Go`](Self::Go), with the names that scenarios give them.
-    pub const FAULTS: [(&'static str, Self); 7] = [
+    pub const FAULTS: [(&'static str, Self); 9] = [
         ("kill", Self::Kill),
         ("pause", Self::Pause),
         ("jump", Self::Jump),
@@ -42,6 +49,8 @@ impl Act {
         ("enospc", Self::Enospc),
         ("full", Self::Full),
         ("torn", Self::Torn),
+        ("loss-ordered", Self::LossOrdered),
+        ("loss-strict", Self::LossStrict),
     ];
 
     /// Whether nothing else happens than that the actor goes on.
@@ -54,14 +63,28 @@ impl Act {
         matches!(self, Self::Eio | Self::Enospc | Self::Full | Self::Torn)
     }
 
+    /// Whether it can only happen where I/O calls are seen.
+    pub fn needs_calls_seen(self) -> bool {
+        self.needs_call() || self.loses().is_some()
+    }
+
     /// Whether it can only happen to an actor with a process of its own.
     pub fn needs_process(self) -> bool {
-        self.needs_call() || matches!(self, Self::Kill | Self::Pause)
+        self.needs_calls_seen() || matches!(self, Self::Kill | Self::Pause)
     }
 
     /// Whether the actor's process is dead afterwards.
     pub fn kills(self) -> bool {
-        matches!(self, Self::Kill | Self::Torn)
+        matches!(self, Self::Kill | Self::Torn) || self.loses().is_some()
+    }
+
+    /// What survives, if the power fails.
+    pub fn loses(self) -> Option<Model> {
+        match self {
+            Self::LossOrdered => Some(Model::Ordered),
+            Self::LossStrict => Some(Model::Strict),
+            _ => None,
+        }
     }
 }
 

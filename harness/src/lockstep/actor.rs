@@ -94,7 +94,7 @@ impl Stage<'_> {
         let folder = PathBuf::from(&make.folder);
         let open = leaks::Before::now(&folder).map_err(unlisted)?;
         let world = driver.join(script, &folder)?;
-        let crew = Crew::new(make.points, &folder);
+        let crew = Crew::new(script, &folder);
         let thread = Thread::start(&crew, &world, &make.actor)?;
         let threads = BTreeMap::from([(make.actor.clone(), thread)]);
         self.cast = Some(Cast { crew, actor: make.actor, open, threads, world });

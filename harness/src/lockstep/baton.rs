@@ -26,7 +26,7 @@ use super::act::Act;
 use super::driver::{Class, DriverError, Outcome, Turn, World};
 use super::io::Guard;
 use super::points;
-use crate::scenario::script::Points;
+use crate::scenario::script::{Faults, Points, Script};
 
 /// What a thread is told when it gets the baton.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,7 @@ pub(super) struct Crew {
     count: AtomicU64,
     /// Where actors stop within their operations.
     points: Points,
+    power_may_fail: bool,
     /// The folder of the files on which they stop at I/O calls.
     folder: PathBuf,
 }
@@ -112,10 +113,15 @@ thread_local! {
 }
 
 impl Crew {
-    /// One whose actors stop at such points, and at I/O calls on files of that folder only.
-    pub(super) fn new(points: Points, folder: &Path) -> Arc<Self> {
+    /// One whose actors stop where the script says, and at I/O calls on files of that folder only.
+    pub(super) fn new(script: &Script, folder: &Path) -> Arc<Self> {
         points::install();
-        Arc::new(Self { points, folder: folder.to_owned(), ..Self::default() })
+        Arc::new(Self {
+            points: script.points,
+            power_may_fail: script.faults.as_ref().is_some_and(Faults::lose),
+            folder: folder.to_owned(),
+            ..Self::default()
+        })
     }
 
     /// Threads that were begun by the step that has just ended.
@@ -286,7 +292,7 @@ impl Me {
         if !self.crew.points.has_calls() {
             return Ok(None);
         }
-        let watched = points::stop_at_calls(&self.crew.folder);
+        let watched = points::stop_at_calls(&self.crew.folder, self.crew.power_may_fail);
         watched.map(Some).map_err(|error| DriverError::new("watch I/O calls", error))
     }
 

@@ -39,6 +39,8 @@ pub(super) enum State {
     Stopped,
     /// Its process was killed, and may be started again.
     Dead,
+    /// Its process has died with the power, which no step of its own has said yet.
+    Doomed,
     Gone,
 }
 
@@ -55,7 +57,6 @@ impl Body {
             text: Some(job.script.text.clone()),
             folder: job.folder.to_string_lossy().into_owned(),
             actor: actor.id.clone(),
-            points: job.script.points,
         };
         process.make(make, job.watchdog).map_err(|lost| match lost {
             Lost::Failed(source) => job.blame(source),

@@ -12,7 +12,9 @@ use manager::lockstep::Scheduler;
 use super::act::Act;
 use super::baton::Me;
 use super::driver::{Turn, Waits};
+use super::io::survivors::Keeping;
 use super::io::{Call, Guard, Judge, Kind, Verdict, arm};
+use super::loss;
 
 /// Has the threads of this process that are decided about stop at yield points of the manager, wait by the scheduler, and
 /// have its time. Where they stop at I/O calls, the last two hold as well; otherwise the manager is left alone.
@@ -75,9 +77,15 @@ impl Scheduler for ByBaton {
     }
 }
 
-/// Has the calling thread stop at every I/O call on a file of that folder, for as long as the result lives.
-pub(super) fn stop_at_calls(folder: &Path) -> io::Result<Guard> {
-    arm(folder, Arc::new(Scheduled::default()))
+/// Has the calling thread stop at every I/O call on a file of that folder, for as long as the result lives. Where the power
+/// may fail, what the calls change is written down.
+pub(super) fn stop_at_calls(folder: &Path, power_may_fail: bool) -> io::Result<Guard> {
+    let scheduled = Scheduled::default();
+    if power_may_fail {
+        let keeping = Keeping::join(folder, &loss::kept(folder), scheduled)?;
+        return arm(folder, Arc::new(keeping));
+    }
+    arm(folder, Arc::new(scheduled))
 }
 
 /// Asks the scheduler.

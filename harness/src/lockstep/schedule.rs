@@ -17,11 +17,11 @@ use reports::Hex64;
 
 use super::core::Pinned;
 use super::driver::{Driver, DriverError, World};
-use super::leaks;
 use super::log::{End, Ended, Header, Log, Writer};
 use super::stage::Stage;
 use super::strategy::{Chooser, Offer, Stop};
-use crate::scenario::script::{EachActor, Points, Script};
+use super::{leaks, loss};
+use crate::scenario::script::{EachActor, Faults, Points, Script};
 use crate::seed::fnv1a;
 
 /// Virtual nanoseconds that a step takes.
@@ -117,6 +117,9 @@ pub fn run(
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter_before(job, &*world)?;
     let world = hand_over(job, world)?;
+    if job.script.faults.as_ref().is_some_and(Faults::lose) {
+        loss::begin(job.folder)?;
+    }
     let mut stage = Stage::new(job, world.as_ref())?;
     let ended = play(&mut stage, chooser, &mut writer)?;
     let at_ns = stage.now_ns();

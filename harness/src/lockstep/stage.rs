@@ -3,9 +3,10 @@
 //! Actors come first, in the order of the scenario; behind them the threads that the manager begins on the way, as they
 //! come. Those have no script, and no schedule waits for them.
 
+mod deaths;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use super::act::{Act, JUMP_NS, Move};
 use super::baton::{Back, Crew, Go, Stuck, Thread};
 use super::driver::{Class, Outcome, Turn, World};
 use super::log::{Came, Decision, Edge, Ended};
-use super::player::{Body, Player, State, behind, behind_transaction, timers};
+use super::player::{Body, Player, State, behind, timers};
 use super::points;
-use super::process::{Lost, Process, in_words};
+use super::process::{Lost, Process};
 use super::schedule::{Job, STEP_NS, ScheduleError};
 use super::vocabulary::Vocabulary;
 use crate::scenario::script::Actor;
+use deaths::killed;
 
 /// The operation of an actor whose process was killed.
 pub(super) const RESTART: &str = "restart";
@@ -67,7 +69,7 @@ impl<'a> Stage<'a> {
         let mut stage = Self {
             job,
             vocabulary: job.script.watched.vocabulary(),
-            crew: Crew::new(job.script.points, job.folder),
+            crew: Crew::new(job.script, job.folder),
             players: Vec::new(),
             names: Vec::new(),
             now_ns: 0,
@@ -108,6 +110,9 @@ impl<'a> Stage<'a> {
         loop {
             if self.players[..actors].iter().all(|player| matches!(player.state, State::Gone)) {
                 return Vec::new();
+            }
+            if let Some(doomed) = self.doomed() {
+                return vec![doomed];
             }
             let now_ns = self.now_ns;
             for player in &mut self.players {
@@ -162,7 +167,7 @@ impl<'a> Stage<'a> {
         let mut moves = Vec::new();
         for &actor in enabled.iter().filter(|&&index| index < script.actors.len()) {
             let player = &self.players[actor];
-            if matches!(player.state, State::Dead | State::Stopped) {
+            if matches!(player.state, State::Dead | State::Doomed | State::Stopped) {
                 continue;
             }
             let at_call = player.at.as_deref().filter(|_| script.points.has_calls());
@@ -209,6 +214,8 @@ impl<'a> Stage<'a> {
         }
         let came = match (act, &self.players[actor].state) {
             (_, State::Dead) => self.restart(step, actor)?,
+            (_, State::Doomed) => self.succumb(step, actor),
+            (Act::LossOrdered | Act::LossStrict, _) => self.lose_power(step, actor, act)?,
             (Act::Kill, _) => Came { step, outcome: self.kill(actor)?, waits: None },
             (Act::Pause, _) => self.pause(step, actor)?,
             _ => match self.go(actor, act)? {
@@ -317,59 +324,6 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Kills the process of an actor, and waits until it has gone.
-    fn kill(&mut self, actor: usize) -> Result<Outcome, ScheduleError> {
-        let Body::Process(shared) = &self.players[actor].body else {
-            unreachable!("only processes are offered to be killed")
-        };
-        let shared = Rc::clone(shared);
-        let status = shared.borrow_mut().as_mut().expect("it lives").kill();
-        let name = &self.names[actor];
-        let status =
-            status.map_err(|source| ScheduleError::Process { actor: name.clone(), source })?;
-        self.died(&shared);
-        Ok(killed(status))
-    }
-
-    /// Whoever was part of that process is no more.
-    fn died(&mut self, shared: &Rc<RefCell<Option<Process>>>) {
-        *shared.borrow_mut() = None;
-        let actors = self.job.script.actors.len();
-        let restarts = self.job.script.faults.as_ref().is_some_and(|faults| faults.restart);
-        for (index, player) in self.players.iter_mut().enumerate() {
-            let Body::Process(theirs) = &player.body else { continue };
-            if Rc::ptr_eq(theirs, shared) {
-                let comes_back = restarts && index < actors;
-                player.state = if comes_back { State::Dead } else { State::Gone };
-            }
-        }
-    }
-
-    fn pause(&mut self, step: u64, actor: usize) -> Result<Came, ScheduleError> {
-        let Body::Process(shared) = &self.players[actor].body else {
-            unreachable!("only processes are offered to be stopped")
-        };
-        let paused = shared.borrow().as_ref().expect("it lives").pause();
-        paused.map_err(|source| ScheduleError::Process {
-            actor: self.names[actor].clone(),
-            source,
-        })?;
-        self.players[actor].state = State::Stopped;
-        Ok(Came { step, outcome: Outcome::new(Class::Paused, "stopped"), waits: None })
-    }
-
-    /// Another process in the place of the one that died, which goes on behind the transaction that died with it.
-    fn restart(&mut self, step: u64, actor: usize) -> Result<Came, ScheduleError> {
-        let script = &self.job.script.actors[actor];
-        let body = Body::process(self.job, script)?;
-        let player = &mut self.players[actor];
-        player.body = body;
-        let within = player.at.take().is_some();
-        player.done = behind_transaction(&script.steps, player.done, within);
-        player.state = if player.done < script.steps.len() { State::Ready } else { State::Gone };
-        Ok(Came { step, outcome: Outcome::new(Class::Ok, ""), waits: None })
-    }
-
     /// Notes what came of a step. When the time is needed, that of the step itself has passed.
     fn take(&mut self, step: u64, actor: usize, turn: Turn) -> Came {
         let now_ns = self.now_ns + STEP_NS;
@@ -474,8 +428,4 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-fn killed(status: ExitStatus) -> Outcome {
-    Outcome::new(Class::Killed, &in_words(status)).waking()
 }

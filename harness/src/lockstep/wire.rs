@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::baton::{Back, Go};
 use super::driver::DriverError;
-use crate::scenario::script::Points;
 
 /// To the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +38,6 @@ pub(super) struct Make {
     pub(super) folder: String,
     /// The actor's id.
     pub(super) actor: String,
-    /// Where it stops within its operations.
-    pub(super) points: Points,
 }
 
 /// From the process.

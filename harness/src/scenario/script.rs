@@ -121,6 +121,13 @@ pub struct Faults {
     pub restart: bool,
 }
 
+impl Faults {
+    /// Whether the power may fail.
+    pub fn lose(&self) -> bool {
+        self.kinds.iter().any(|act| act.loses().is_some())
+    }
+}
+
 /// Who takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -246,7 +253,7 @@ fn faults(item: &Item<'_>, each_actor: EachActor, points: Points) -> Result<Faul
         if act.needs_process() && each_actor == EachActor::Thread {
             return Err(item.wrong("a fault of a thread, or `each_actor = \"process\"`"));
         }
-        if act.needs_call() && !points.has_calls() {
+        if act.needs_calls_seen() && !points.has_calls() {
             return Err(item.wrong("another fault, or `points = \"io\"`"));
         }
         Ok(act)

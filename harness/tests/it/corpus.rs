@@ -8,13 +8,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::failure;
+use harness::lockstep::act::Act;
 use harness::lockstep::log::Log;
 use harness::lockstep::record::{self, Asked};
 use harness::lockstep::replay::{self, Replayed};
 use harness::lockstep::schedule::{Job, WATCHDOG};
 use harness::lockstep::strategy::Kind;
-use harness::lockstep::{determinism, driver, gate, process, session};
-use harness::scenario::script::Script;
+use harness::lockstep::{check, determinism, driver, gate, process, session};
+use harness::scenario::script::{DRIVERS, Script};
 use harness::seed::Seed;
 use harness::suite;
 use parking_lot::Mutex;
@@ -142,9 +143,20 @@ fn logs_of_every_kind_are_kept() {
     has("version 1", &|log| log.header.version == 1);
     has("version 2", &|log| log.header.version == 2);
     has("an I/O call", &|log| at(log, "pwrite "));
-    has("a kill", &|log| log.steps.iter().any(|step| step.decision.act.kills()));
+    has("a kill", &|log| log.steps.iter().any(|step| step.decision.act == Act::Kill));
+    has("a loss", &|log| log.steps.iter().any(|step| step.decision.act.loses().is_some()));
     has("a point of the manager", &|log| at(log, "gave back "));
     has("a restart", &|log| log.steps.iter().any(|step| step.decision.op == "restart"));
+}
+
+#[test]
+fn every_fault_driver_and_check_stands_in_the_readme_of_scenarios() {
+    let readme = read(scenarios().join("README.md"));
+    let faults = Act::FAULTS.map(|(name, _)| name);
+    let checks: Vec<&str> = check::all().iter().map(|check| check.id()).collect();
+    for name in faults.iter().chain(&DRIVERS).chain(&checks) {
+        assert!(readme.contains(&format!("`{name}`")), "{name} does not stand there");
+    }
 }
 
 fn at(log: &Log, place: &str) -> bool {

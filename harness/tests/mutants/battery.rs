@@ -25,6 +25,8 @@ use crate::expected;
 pub(crate) const SOUND: &str = "none";
 
 const SEED: Seed = Seed(0x5eed);
+/// Where they are, below `scenarios/`.
+const FOLDERS: [&str; 2] = ["canary", "store"];
 /// No fault is looked for any longer.
 const TIME: Duration = Duration::from_mins(1);
 /// A step that takes longer is stuck: shorter than usual, since most of these managers are wrong.
@@ -64,10 +66,10 @@ pub(crate) const BATTERY: [Plan; 17] = [
     some("queue", 60),
     some("deadline", 5),
     Plan { kind: Kind::Pct { depth: 2 }, ..some("writer-between-readers", 60) },
-    some("store-look-ups", 60),
-    some("store-computes", 30),
-    some("store-files", 30),
-    every("store-sweeps", ONCE),
+    some("look-ups", 60),
+    some("computes", 30),
+    some("files", 30),
+    every("sweeps", ONCE),
 ];
 
 /// What came of an exploration.
@@ -173,8 +175,11 @@ struct Bench {
 
 impl Bench {
     fn new(scenario: &str) -> Self {
-        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/canary");
-        let script = Script::read(&scenarios.join(format!("{scenario}.toml")));
+        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let mut files = FOLDERS.map(|folder| scenarios.join(folder).join(scenario)).into_iter();
+        let file =
+            files.find_map(|file| Some(file.with_extension("toml")).filter(|it| it.is_file()));
+        let script = Script::read(&file.unwrap_or_else(|| panic!("there is no {scenario}")));
         // In memory, as the harness itself does it.
         let memory = Path::new("/dev/shm");
         let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -37,10 +37,10 @@ pub(crate) fn seen(fault: Fault) -> Seen {
         Fault::MirrorWithoutGeneration
         | Fault::GenerationNotCounted
         | Fault::GenerationCountedEarly
-        | Fault::FollowerAcknowledgedEarly => By("store-look-ups"),
-        Fault::FlightWithoutLock => By("store-computes"),
-        Fault::RowBeforeFile => By("store-files"),
-        Fault::SweptWhileRead => By("store-sweeps"),
+        | Fault::FollowerAcknowledgedEarly => By("look-ups"),
+        Fault::FlightWithoutLock => By("computes"),
+        Fault::RowBeforeFile => By("files"),
+        Fault::SweptWhileRead => By("sweeps"),
         Fault::HoldersNotNamed => Elsewhere("a log keeps the class of an error, not its text"),
         Fault::KeyedByPath => Elsewhere("no operation makes a hard link"),
         Fault::IdentityNotChecked | Fault::LogNotChecked => {

@@ -1,8 +1,8 @@
 //! Proof that the deterministic harness catches faulty managers.
 //!
 //! Every fault of `manager::faulty` is planted, one at a time, in a process of its own, and the scenarios of
-//! `scenarios/canary` are explored until a check says that its property is broken. First the same schedules are run without
-//! a fault, and every property holds. A fault counts as caught by a verdict alone, and by one that a replay repeats: not by
+//! `scenarios/canary` and `scenarios/store` are explored until a check says that its property is broken. First the same
+//! schedules are run without a fault, and every property holds. A fault counts as caught by a verdict alone, and by one that a replay repeats: not by
 //! a divergence, an error of the harness, or a scenario that could not be run.
 //!
 //! This program has no tests in it that `cargo test` could list: it is the one that plants, the one that explores, and,

@@ -29,7 +29,8 @@ pub fn text(seed: Seed, number: u64) -> String {
         text += "points = \"manager\"\n";
     }
     if has_calls {
-        let kinds = ["kill", "torn", "eio", "enospc", "full", "pause"];
+        let kinds =
+            ["kill", "torn", "eio", "enospc", "full", "loss-strict", "pause", "loss-ordered"];
         let first = draws.below(kinds.len() as u64) as usize;
         let kinds = &kinds[first..];
         let restart = draws.below(2) == 0;

@@ -92,7 +92,7 @@ fn without_fault(case: &Case, place: usize) -> Case {
     let behind = &case.moves[place + 1..];
     let comes_back = behind.iter().position(|entry| entry.step.actor == fault.actor);
     match fault.act {
-        Act::Kill | Act::Torn => {
+        act if act.kills() => {
             let back = comes_back.map(|at| place + 1 + at);
             if let Some(back) = back.filter(|&back| case.moves[back].operation.is_none()) {
                 case.moves.remove(back);
@@ -112,7 +112,8 @@ fn soften(lab: &mut Lab<'_>, base: &mut Failing) -> Result<(), Halt> {
     for number in 0..base.case.fault_places().len() {
         let Some(&place) = base.case.fault_places().get(number) else { break };
         let milder: &[Act] = match base.case.moves[place].step.act {
-            Act::Torn => &[Act::Kill],
+            Act::Torn | Act::LossOrdered => &[Act::Kill],
+            Act::LossStrict => &[Act::LossOrdered, Act::Kill],
             Act::Full => &[Act::Eio, Act::Enospc],
             Act::Enospc => &[Act::Eio],
             _ => &[],

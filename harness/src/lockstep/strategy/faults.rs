@@ -2,7 +2,7 @@
 //!
 //! Swarm testing (Groce, Zhang, Eide, Chen and Regehr, ISSTA 2012): every schedule draws which kinds of fault it has at
 //! all, and how often, so that one kind is not always in the way of another. They are drawn from a stream of their own,
-//! `faults/17`: without faults the schedule is the same.
+//! `faults/17`: without faults the schedule is the same. Losses of power are drawn from `losses/17`.
 
 use super::Offer;
 use crate::lockstep::act::{Act, Move};
@@ -21,8 +21,13 @@ impl FaultDraws {
     pub(super) fn new(seed: Seed, number: u64) -> Self {
         let mut draws = seed.stream(&format!("faults/{number}"));
         let one_in = [0, 4, 16, 64][draws.below(4) as usize];
-        let kinds = Act::FAULTS.into_iter().filter(|_| draws.below(2) == 0);
-        let kinds = kinds.map(|(_, act)| act).collect();
+        // There were none at first, and who was drawn then is drawn still.
+        let mut losses = seed.stream(&format!("losses/{number}"));
+        let kinds = Act::FAULTS.into_iter().map(|(_, act)| act).filter(|act| {
+            let its_draws = if act.loses().is_some() { &mut losses } else { &mut draws };
+            its_draws.below(2) == 0
+        });
+        let kinds = kinds.collect();
         Self { draws, one_in, kinds }
     }
 

@@ -150,6 +150,36 @@ fn who_is_killed_behind_the_write_of_its_commit_may_have_committed() {
     assert_eq!(counted(&log), 2, "the kernel has what was written, and bob replayed it");
 }
 
+/// Ada writes her commit, syncs it, and closes the file; then bob comes, if he lives.
+#[test]
+fn the_kernel_keeps_what_was_written_a_disk_what_was_synced_and_posix_what_has_a_synced_name() {
+    let count = |act: Act, place: &str| {
+        let script = adding(&faults(CALLS, &[&act.to_string()], false));
+        counted(&with_fault(&script, &Retrying, act, place))
+    };
+    let (sync, close) = ("fsync db.duckdb.wal", "close db.duckdb");
+    assert_eq!((count(Act::Kill, sync), count(Act::Kill, close)), (2, 2));
+    assert_eq!((count(Act::LossOrdered, sync), count(Act::LossOrdered, close)), (0, 1));
+    assert_eq!((count(Act::LossStrict, sync), count(Act::LossStrict, close)), (0, 0));
+}
+
+#[test]
+fn when_the_power_fails_everybody_is_dead_before_anybody_moves() {
+    let script = adding(&faults(CALLS, &["loss-ordered"], true));
+    let log = with_fault(&script, &Retrying, Act::LossOrdered, "fsync db.duckdb.wal");
+    let failed = log.steps.iter().position(|step| step.decision.act == Act::LossOrdered).unwrap();
+    let next = &log.steps[failed + 1];
+    assert_eq!((&*next.decision.enabled, &*next.decision.actor), (&["bob".to_owned()][..], "bob"));
+    assert_eq!(next.came.as_ref().unwrap().outcome.class, Class::Killed);
+    let back: Vec<&str> = log.steps[failed + 2..]
+        .iter()
+        .filter(|step| step.decision.op == "restart")
+        .map(|step| &*step.decision.actor)
+        .collect();
+    assert_eq!(back.len(), 2, "{back:?}");
+    assert_eq!(counted(&log), 1, "ada's transaction died with her, bob had not begun his");
+}
+
 #[test]
 fn a_torn_write_is_half_done_and_its_process_dead() {
     let script = adding(&faults(CALLS, &["torn"], false));
