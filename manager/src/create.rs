@@ -9,7 +9,8 @@
 //! 3. create `.<name>.<pid>.new`, fill it, checkpoint, close;
 //! 4. fsync it, rename it to `<name>` unless that exists, fsync the folder.
 //!
-//! A kill before the rename leaves only files that step 2 removes; after it, the whole database.
+//! A kill before the rename leaves only files that step 2 removes; after it, the whole database. If the folder cannot be
+//! synced, the outcome is unknown: the database is there, and a loss of power may take it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -149,9 +150,12 @@ impl Place {
             }
             Err(error) => return Err(failed("rename")(error.into())),
         }
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed("fsync the folder of"))
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        // It has its name, so to say that it was not made would be wrong.
+        synced.map_err(|error| Error::UnknownOutcome {
+            path: self.database.clone(),
+            text: format!("it was created, and its folder could not be synced: {error}"),
+        })
     }
 }
 

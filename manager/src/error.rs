@@ -217,8 +217,8 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
-    /// The commit was cut off: what it was to store is either all there or not there at all. Look before
-    /// doing it again.
+    /// The commit, or the creation of the database, was cut off: what it was to store is either all there or not there at
+    /// all. Look before doing it again.
     #[error("commit to `{}`: cut off, stored wholly or not at all ({text}); look before repeating it", path.display())]
     UnknownOutcome {
         /// The database.

@@ -206,7 +206,9 @@ impl Manager {
     /// # Errors
     ///
     /// * Whatever `fill` returns; nothing is left behind then.
-    /// * [`Error::TimedOut`], [`Error::Gate`], [`Error::Database`] and [`Error::Io`] as they say.
+    /// * [`Error::TimedOut`], [`Error::Gate`], [`Error::Database`] and [`Error::Io`] as they say; nothing is left behind.
+    /// * [`Error::UnknownOutcome`] if its folder could not be synced: the database is there, but a loss of power may take
+    ///   it.
     /// * [`Error::Unusable`] with [`ErrorClass::Missing`](crate::ErrorClass::Missing) if the folder does not
     ///   exist.
     pub fn create<E: From<Error>>(

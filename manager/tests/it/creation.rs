@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use manager::Error;
 
+use crate::faults::{BrokenSync, Bytes};
 use crate::peer::Peer;
 use crate::support::{A_WHILE, Running, Site, count, manager, manager_that_waits};
 
@@ -94,6 +95,24 @@ fn a_creation_that_leaves_a_transaction_open_is_refused_and_leaves_nothing() {
     });
     assert!(refused.is_err());
     assert_eq!(site.names(), ["x.db.gate"]);
+}
+
+#[test]
+fn a_database_whose_folder_cannot_be_synced_is_there_and_its_outcome_unknown() {
+    let site = Site::empty();
+    let manager = manager();
+    let broken = BrokenSync::of(site.database().parent().unwrap(), Bytes::Stay);
+    let create = || {
+        manager.create(site.database(), |new| -> Result<(), Error> {
+            Ok(new.execute_batch("CREATE TABLE t (a BIGINT)")?)
+        })
+    };
+    let unknown = create().unwrap_err();
+    assert!(matches!(unknown, Error::UnknownOutcome { .. }), "{unknown}");
+    assert!(unknown.to_string().contains("its folder could not be synced"), "{unknown}");
+    assert_eq!(broken.times(), 1);
+    assert!(!create().unwrap(), "it is there");
+    assert_eq!(count(&manager.read(site.database()).unwrap()), 0);
 }
 
 #[test]
