@@ -260,6 +260,9 @@ impl Database {
         let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
         let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
         let _listed = self.look_after(&wait);
+        if phase == Phase::Evaluation && site.queue.snapshot().0 == Some(AccessMode::ReadWrite) {
+            site.let_go_if_idle(); // the keeper would as well, once it has been rung for
+        }
         let before = || {
             if phase == Phase::Evaluation {
                 self.checkpoint_for_readers(&wait);

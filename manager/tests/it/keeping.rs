@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use manager::{AccessMode, AcquireOptions, Config, Drain, Error, LeaseEvent, Manager, Observer};
+use manager::{
+    AccessMode, AcquireOptions, Config, Drain, Error, LeaseEvent, Manager, Observer, Phase,
+};
 use parking_lot::Mutex;
 
 use crate::peer::Peer;
@@ -126,7 +128,9 @@ fn this_process_enters_evaluation_past_a_write_hold_that_it_keeps_itself() {
     let site = Site::new();
     let (manager, _) = keeping(FOR_EVER);
     insert(&manager.write(site.database()).unwrap(), 1);
-    let phase = manager.evaluation_phase(site.database()).unwrap();
+    // Nobody else is there, so nothing has to be waited for.
+    let at_once = AcquireOptions { wait_max: Some(Duration::ZERO), ..AcquireOptions::default() };
+    let phase = manager.phase_with(site.database(), Phase::Evaluation, &at_once).unwrap();
     assert_eq!(count(&manager.read(site.database()).unwrap()), 1);
     assert!(manager.write(site.database()).is_err(), "no write hold is left to write on");
     drop(phase);
