@@ -6,10 +6,10 @@
 //! | [`naive`], [`opening`], [`managed`] | the built-in drivers | |
 //! | [`vocabulary`], [`stored`] | operations that checks understand too → SQL, and what is asked of a store | yes |
 //! | [`sql`] | what drivers on DuckDB share: statements with their results as text | |
-//! | [`strategy`] | who is enabled → who moves: random, PCT, preemption-bounded DFS | yes, given the seed |
-//! | [`schedule`], `stage`, `player` | a script, a driver, a strategy → one schedule, carried out and logged | |
+//! | [`strategy`] | who is enabled → who moves: random, PCT, swarm, preemption-bounded or full DFS, every fault | yes, given the seed |
+//! | [`schedule`], `stage`, `player`, `points` | a script, a driver, a strategy → one schedule, carried out and logged | |
 //! | `baton`, [`process`], [`actor`] | an actor's thread, or its process as seen from the scheduler and from within | |
-//! | [`act`] | what is decided about who moves: that it goes on, dies, or that its disk fails | yes |
+//! | [`act`] | what is decided about who moves: that it goes on, dies, that its disk or the power fails | yes |
 //! | [`log`] | the decision log: written before and after each step, read back | |
 //! | [`replay`] | a log → the same schedule again, or the first thing that differed | |
 //! | [`check`] | a log → findings | yes |
@@ -17,6 +17,7 @@
 //! | [`shrink`] | a failing log → the smallest case that fails in the same way | |
 //! | [`explore`] | many schedules → coverage, verdicts, kept failures | |
 //! | [`io`] | the engine's I/O calls, each put to a judge before it is made; what a loss of power leaves | |
+//! | `loss` | a folder, a model → the folder as the power left it | |
 //! | [`crash_map`] | a workload → every I/O call × every fault → what is left | |
 //! | [`gate`] | scenarios → what `run` and `cargo test` hold against them | |
 //! | [`record`] | a strategy, a seed and a number → the log of that schedule | |
@@ -26,9 +27,9 @@
 //! # Scope of determinism
 //!
 //! Decided here: the order of steps, and everything random. Equal log and equal build give equal outcomes, results and
-//! contents; a replay that finds otherwise says at which step. A step is a statement or a call of the manager. What
-//! happens inside of a step is the engine's own, which runs with one thread. Wall-clock time enters in one place, the
-//! watchdog, whose verdict is a finding and never a decision.
+//! contents; a replay that finds otherwise says at which step. A step is an operation, or what lies between two points
+//! within it. What happens inside of a step is the engine's own, which runs with one thread. Wall-clock time enters in one
+//! place, the watchdog, whose verdict is a finding and never a decision.
 
 pub mod act;
 pub mod actor;

@@ -202,6 +202,8 @@ pub enum Command<'a> {
     Close,
     /// Open the database file as any file, and close it: what a backup, a hash or a look at its size does.
     Touch,
+    /// Create a second database beside the first one, with a table in it, unless it is there.
+    Create,
     /// Open the database past the manager, as a program that knows nothing of it would, and close it.
     Barge,
     /// Panic in the closure of the transaction that is open, which ends it.
@@ -229,6 +231,7 @@ impl<'a> Command<'a> {
             "open" => Self::Open,
             "close" => Self::Close,
             "touch" => Self::Touch,
+            "create" => Self::Create,
             "barge" => Self::Barge,
             "panic" => Self::Panic,
             "nest" => Self::Nest,

@@ -210,9 +210,7 @@ impl Asking<'_> {
                 [b'/', rest @ ..] => Some(rest),
                 _ => None,
             })?;
-        let name = String::from_utf8_lossy(rest);
-        // Temporary files of a process have its number in their names; a text has to be the same in every run.
-        Some(name.replace(&format!(".{}.", self.0.process), ".PID."))
+        Some(without_numbers(&String::from_utf8_lossy(rest)))
     }
 
     fn judge(&self, call: &Call) -> Verdict {
@@ -224,8 +222,34 @@ impl Asking<'_> {
     }
 }
 
+/// A name in which every part between two dots that is a number is `PID`: temporary files have the number of their process
+/// there, of this one or of one that died, and a text has to be the same in every run.
+fn without_numbers(name: &str) -> String {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = name.split('.').collect();
+    let inner = 1..parts.len().saturating_sub(1);
+    let mask = |(at, part): (usize, &&str)| {
+        if inner.contains(&at) && is_number(part) { "PID".to_owned() } else { (*part).to_owned() }
+    };
+    parts.iter().enumerate().map(mask).collect::<Vec<_>>().join(".")
+}
+
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.0.asking.set(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_process_is_masked_and_nothing_else() {
+        let masked =
+            ["db.duckdb", ".x.db.123.new", ".x.db.7.new.wal", "x.123", "123.x", "a/b1.2c.d"];
+        let names =
+            ["db.duckdb", ".x.db.PID.new", ".x.db.PID.new.wal", "x.123", "123.x", "a/b1.2c.d"];
+        assert_eq!(masked.map(without_numbers), names);
     }
 }

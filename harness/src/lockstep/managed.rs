@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use manager::duckdb::Connection;
 use manager::{
     AccessMode, AcquireOptions, AnyLease, Config, Drain, Error, ErrorClass, Manager, Phase,
     PhaseGuard, ReadLease, WriteLease,
@@ -221,6 +222,7 @@ impl Actor for Leasing {
             Command::Touch => {
                 return plain::beside(&self.shared.path, command).expect("it is not a statement");
             }
+            Command::Create => return self.create(),
             Command::Barge => return self.barge(),
             Command::Nest => return self.nest(),
             Command::Store(op) => return self.ask_store(op),
@@ -269,6 +271,15 @@ impl Leasing {
     fn ask_store(&mut self, op: Stored<'_>) -> Turn {
         let Shared { manager, path, store, .. } = &self.shared;
         self.stores.step((manager, path), store, op)
+    }
+
+    fn create(&self) -> Turn {
+        let Shared { manager, path, .. } = &self.shared;
+        let filled = |new: &Connection| Ok(new.execute_batch(sql::FILLED)?);
+        match manager.create(path.with_file_name(sql::NEW), filled) {
+            Ok(_whether_it_was_there) => Turn::Done(Outcome::new(Class::Ok, "").waking()),
+            Err(error) => Turn::Done(failed(&error).waking()),
+        }
     }
 
     fn barge(&self) -> Turn {

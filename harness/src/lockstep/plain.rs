@@ -123,8 +123,25 @@ pub(super) fn beside(path: &Path, command: Command<'_>) -> Option<Turn> {
             }
             Err(_) => done(Class::Failed, "no file"),
         }),
+        Command::Create => Some(create(&path.with_file_name(sql::NEW))),
         _ => None,
     }
+}
+
+/// As DuckDB does it: in the place where it is to be.
+fn create(path: &Path) -> Turn {
+    let created = || -> duckdb::Result<()> {
+        let idle = IDLE.lock().pop();
+        let host = idle.map_or_else(sql::host, Ok)?;
+        host.execute_batch(&format!(
+            "ATTACH {} AS new (TYPE duckdb); USE new; {}; USE memory; DETACH new",
+            sql::literal(path),
+            sql::FILLED
+        ))?;
+        IDLE.lock().push(host); // one that failed may have the file still
+        Ok(())
+    };
+    Turn::Done(sql::outcome(created().map(|()| String::new())).waking())
 }
 
 pub(super) fn done(class: Class, text: &str) -> Turn {

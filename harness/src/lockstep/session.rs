@@ -1,5 +1,6 @@
 //! The verbs `explore` and `replay`: what is asked for, run, and reported in a folder of its own.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -94,6 +95,14 @@ pub enum LockstepError {
         "there is no driver `{0}`; the built-in ones are naive, retrying, separate and managed"
     )]
     Driver(String),
+    /// None of the scenarios lists one of the drivers that were asked for.
+    #[error("no scenario lists `{asked}` among its `drivers`; there are {there_are}")]
+    NotListed {
+        /// Those that were asked for.
+        asked: String,
+        /// Those that some scenario lists.
+        there_are: String,
+    },
     /// The strategy has no schedule of that number.
     #[error("there is no schedule {asked}: there are {there_are}, counted from 0")]
     NoSchedule {
@@ -130,6 +139,7 @@ impl LockstepError {
             }
             Self::Shrink(error) => error.exit_code(),
             Self::Driver(_) | Self::NoSchedule { .. } | Self::Scenario(_) => ExitCode::Usage,
+            Self::NotListed { .. } => ExitCode::NothingRan,
         }
     }
 }
@@ -218,6 +228,14 @@ fn jobs(options: &Options) -> Result<Vec<Pair<'_>>, LockstepError> {
                 jobs.push((script, driver.ok_or_else(|| LockstepError::Driver(name.clone()))?));
             }
         }
+    }
+    if jobs.is_empty() && !options.drivers.is_empty() {
+        let listed: BTreeSet<&str> =
+            options.scripts.iter().flat_map(|script| &script.drivers).map(String::as_str).collect();
+        return Err(LockstepError::NotListed {
+            asked: options.drivers.join("`, `"),
+            there_are: listed.into_iter().collect::<Vec<_>>().join(", "),
+        });
     }
     Ok(jobs)
 }

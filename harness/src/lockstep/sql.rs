@@ -14,6 +14,11 @@ use crate::scenario::script::Script;
 /// The name of the database in SQL, and of its file.
 pub(super) const NAME: &str = "db";
 
+/// The file that is created by an operation.
+pub(super) const NEW: &str = "new.duckdb";
+/// What is in it.
+pub(super) const FILLED: &str = "CREATE TABLE IF NOT EXISTS t (id INTEGER)";
+
 /// Where the database is.
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join(format!("{NAME}.duckdb"))

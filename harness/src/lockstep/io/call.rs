@@ -82,7 +82,7 @@ impl Kind {
 pub struct Call {
     /// What is called.
     pub kind: Kind,
-    /// The file, relative to the scenario's folder; `.` is the folder itself. The number of this process in the name
+    /// The file, relative to the scenario's folder; `.` is the folder itself. The number of a process in the name
     /// of a temporary file is `PID`.
     pub file: String,
     /// Of a rename: the new name, or `(elsewhere)`.

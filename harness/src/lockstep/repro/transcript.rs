@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use super::Repro;
 use crate::lockstep::driver::{Class, Command};
 use crate::lockstep::log::{Ended, Log, Step};
+use crate::lockstep::sql::{FILLED, NEW};
 use crate::lockstep::stage;
 use crate::scenario::script::{EachActor, Script};
 
@@ -75,6 +76,9 @@ fn typed(step: &Step) -> String {
         (None, Command::Open) => "-- opens the file".to_owned(),
         (None, Command::Close) => "-- closes the file".to_owned(),
         (None, Command::Touch) => "-- opens the file as any file, and closes it".to_owned(),
+        (None, Command::Create) => {
+            format!("ATTACH '{NEW}' AS new; USE new; {FILLED}; USE memory; DETACH new;")
+        }
         (None, command) => closed(command.sql()),
     };
     if !decision.act.is_go() {

@@ -283,9 +283,12 @@ fn edge(text: &str) -> Option<(Kind, bool)> {
         Command::EndPhase(_) => Some((Kind::Phase, false)),
         Command::Open => Some((Kind::File, true)),
         Command::Close => Some((Kind::File, false)),
-        Command::Touch | Command::Barge | Command::Nest | Command::Store(_) | Command::Sql(_) => {
-            None
-        }
+        Command::Touch
+        | Command::Create
+        | Command::Barge
+        | Command::Nest
+        | Command::Store(_)
+        | Command::Sql(_) => None,
     }
 }
 

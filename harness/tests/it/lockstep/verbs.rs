@@ -126,6 +126,9 @@ fn what_cannot_be_explored_is_refused() {
     ran(&site, "explore", &["no-such-id"])
         .exits_with(4)
         .says(&["no scenario in lockstep mode matches"]);
+    ran(&site, "explore", &["lost-update", "--driver", "retrying"])
+        .exits_with(4)
+        .says(&["no scenario lists `retrying` among its `drivers`; there are managed, naive"]);
     let demo = workspace().join("scenarios/demo.toml");
     ran(&site, "explore", &[demo.to_str().unwrap()]).exits_with(2).says(&["demo.toml:"]);
     let text = read(workspace().join("scenarios/threads/lost-update.toml"));
