@@ -234,17 +234,13 @@ impl Attachment {
 
     /// Whether the hold is wanted elsewhere, and whether it is old enough to be given up for that.
     pub(crate) fn demand(&mut self, is_tick: bool) -> Demand {
+        let delays_evaluation = self.delays_evaluation();
         let Some(held) = &mut self.held else { return Demand::None };
         let Some(gate) = &mut held.gate else { return Demand::None };
         // Whoever may not write to the gate file cannot ring: now and then it is looked at without a ring.
         if !gate.was_rung() && held.pressed_since.is_none() && !is_tick {
             return Demand::None;
         }
-        let guarded =
-            held.training.as_ref().is_some_and(|training| Arc::strong_count(training) > 1);
-        let delays_evaluation = held.mode == AccessMode::ReadWrite
-            && !guarded
-            && self.context.config.writes_in_evaluation == WritesInEvaluation::Refuse;
         if !(gate.is_wanted() || (delays_evaluation && gate.is_phase_wanted())) {
             held.pressed_since = None;
             return Demand::None;
@@ -259,6 +255,17 @@ impl Attachment {
         } else {
             Demand::In { pressed, rest }
         }
+    }
+
+    /// Whether nobody can enter evaluation as long as the hold lasts, and no guard of a training phase says so as well.
+    pub(crate) fn delays_evaluation(&self) -> bool {
+        let Some(held) = self.held.as_ref().filter(|held| held.mode == AccessMode::ReadWrite)
+        else {
+            return false;
+        };
+        let guarded =
+            held.training.as_ref().is_some_and(|training| Arc::strong_count(training) > 1);
+        !guarded && self.context.config.writes_in_evaluation == WritesInEvaluation::Refuse
     }
 
     /// Whether the hold may outlive its last lease: nobody could ask for one without a gate.

@@ -260,7 +260,9 @@ impl Database {
         let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
         let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
         let _listed = self.look_after(&wait);
-        if phase == Phase::Evaluation && site.queue.snapshot().0 == Some(AccessMode::ReadWrite) {
+        let is_in_the_way =
+            site.attachment.try_lock().is_some_and(|attachment| attachment.delays_evaluation());
+        if phase == Phase::Evaluation && is_in_the_way {
             site.let_go_if_idle(); // the keeper would as well, once it has been rung for
         }
         let before = || {
