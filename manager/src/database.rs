@@ -288,10 +288,12 @@ impl Database {
         self.keeper.wake_now();
     }
 
-    /// Whether nobody of this process uses the file or is about to.
+    /// Whether nobody of this process uses the file or is about to. Blocks while the keeper closes it.
     pub(crate) fn is_unused(&self) -> bool {
-        let lingers = self.site.attachment.try_lock().is_none_or(|attachment| attachment.lingers());
-        !lingers && self.site.leases.idle_for().is_some() && self.site.queue.snapshot().1 == 0
+        let site = &*self.site;
+        let is_idle = site.leases.idle_for().is_some() && site.queue.snapshot().1 == 0;
+        // As nobody waits for a hold, whoever has the lock now looks at the hold, or gives it up.
+        is_idle && !site.attachment.lock().lingers()
     }
 
     /// Lets go of a file that nobody of this process uses.

@@ -3,10 +3,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
-use manager::Error;
+use manager::{Config, Error, LeaseEvent, Manager, Observer};
+use parking_lot::Mutex;
 
-use crate::support::{A_WHILE, Site, count, insert, make_database, manager, manager_that_waits};
+use crate::support::{
+    A_WHILE, Running, Site, config, count, insert, make_database, manager, manager_that_waits,
+};
 
 #[test]
 fn a_second_manager_of_the_same_file_is_refused_while_the_first_lives() {
@@ -102,6 +108,39 @@ fn a_file_that_was_renamed_while_nobody_had_it_is_managed_under_its_new_name() {
     assert!(lease.path().ends_with("moved.db"));
     fs::hard_link(&moved, site.database()).unwrap();
     assert_already_managed(manager.read(site.database()).unwrap_err(), &moved);
+}
+
+/// Tells when a file was closed, and lets nobody go on until it is told to.
+struct AtClosing(SyncSender<()>, Mutex<Receiver<()>>);
+
+impl Observer for AtClosing {
+    fn observe(&self, _: &Path, event: &LeaseEvent<'_>) {
+        if matches!(event, LeaseEvent::Closed { .. }) && self.0.send(()).is_ok() {
+            let _ = self.1.lock().recv(); // nobody tells a second time
+        }
+    }
+}
+
+/// It was refused as used if the keeper was just looking at it, or closing it.
+#[test]
+fn a_file_that_was_renamed_while_the_keeper_closes_it_is_managed_under_its_new_name() {
+    let site = Site::new();
+    let ((closing, closes), (go_on, told)) = (sync_channel(1), sync_channel(1));
+    let observer = Arc::new(AtClosing(closing, Mutex::new(told)));
+    let config = Config { idle_max: A_WHILE, ..config() };
+    let manager = Manager::with_observer(config, observer).unwrap();
+    insert(&manager.write(site.database()).unwrap(), 1);
+    closes.recv().unwrap();
+    let moved = site.path("moved.db");
+    fs::rename(site.database(), &moved).unwrap();
+    let asking = Running::begin({
+        let manager = manager.clone();
+        move || manager.read(moved).map(|lease| count(&lease))
+    });
+    thread::sleep(A_WHILE);
+    go_on.send(()).unwrap();
+    drop(go_on);
+    assert_eq!(asking.finish().unwrap(), 1);
 }
 
 #[test]
