@@ -15,7 +15,7 @@
 //! # Scope of determinism
 //!
 //! Points are enumerated, not drawn. A child says which call it was stopped at, and another call than the recorded one is
-//! [`Class::Unexplained`]. So two maps of one build are equal (`tests/it/lockstep/crash_map.rs`).
+//! [`Class::Unexplained`]. So two maps of one build are equal (`tests/it/crash_map.rs`).
 //!
 //! # Run it
 //!

@@ -171,12 +171,21 @@ fn memory() -> PathBuf {
 
 #[test]
 fn a_schedule_of_a_seed_is_the_same_log_again() {
-    let script = Script::read(&scenarios().join("threads/lost-update.toml")).unwrap();
-    for (strategy, schedule) in
-        [(Kind::Random, 12), (Kind::Pct { depth: 2 }, 3), (Kind::Dfs { preemptions: 1 }, 5)]
-    {
-        let asked = Asked { script: &script, driver: "naive", strategy, seed: SEED, schedule };
-        assert_eq!(record::record(&asked).unwrap(), record::record(&asked).unwrap());
+    program();
+    let _one = ONE.lock();
+    let read = |file: &str| Script::read(&scenarios().join(file)).unwrap();
+    let (script, fails) = (read("threads/lost-update.toml"), read("processes/power-fails.toml"));
+    for (script, driver, strategy, schedule) in [
+        (&script, "naive", Kind::Random, 12),
+        (&script, "naive", Kind::Pct { depth: 2 }, 3),
+        (&script, "naive", Kind::Dfs { preemptions: 1 }, 5),
+        (&script, "naive", Kind::Full, 5),
+        (&script, "naive", Kind::Swarm, 7),
+        (&fails, "retrying", Kind::Crash, 9),
+        (&fails, "managed", Kind::Swarm, 3),
+    ] {
+        let asked = Asked { script, driver, strategy, seed: SEED, schedule };
+        assert_eq!(record::record(&asked).unwrap(), record::record(&asked).unwrap(), "{strategy}");
     }
     let none = Asked {
         script: &script,

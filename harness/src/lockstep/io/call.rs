@@ -4,7 +4,7 @@
 //!
 //! The text of a call has neither descriptors nor process numbers nor paths outside of the scenario's folder. With
 //! one DuckDB thread the same statements give the same texts, offsets and lengths included
-//! (`tests/it/lockstep/io.rs`).
+//! (`tests/it/io.rs`).
 
 use std::fmt;
 
