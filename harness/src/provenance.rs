@@ -8,6 +8,8 @@ use std::process::Command;
 use manager::duckdb::Connection;
 use reports::{Machine, Versions};
 
+use crate::lockstep::schedule::alone;
+
 /// What this build is made of. The commit is asked for now: of the folder that the program was built in, or, where that is
 /// gone or was never a checkout, of the working directory, if that is one of this project.
 pub fn versions() -> Versions {
@@ -35,6 +37,7 @@ fn checkout() -> Option<PathBuf> {
 const THIS_FILE: &str = "HEAD:harness/src/provenance.rs";
 
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
+    let _alone = alone(); // a child that is not git yet has locks of a schedule
     let output = Command::new("git").current_dir(folder).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

@@ -260,10 +260,11 @@ impl Database {
         let limit = options.wait_max.unwrap_or(site.context.config.wait_max);
         let wait = Wait::new(&site.path, wanted, limit, options.cancel.clone());
         let _listed = self.look_after(&wait);
-        let is_in_the_way =
-            site.attachment.try_lock().is_some_and(|attachment| attachment.delays_evaluation());
-        if phase == Phase::Evaluation && is_in_the_way {
-            site.let_go_if_idle(); // the keeper would as well, once it has been rung for
+        if phase == Phase::Evaluation {
+            let attachment = site.when_quiet();
+            if attachment.is_some_and(|attachment| attachment.delays_evaluation()) {
+                site.let_go_if_idle(); // the keeper would as well, once it has been rung for
+            }
         }
         let before = || {
             if phase == Phase::Evaluation {
@@ -288,12 +289,12 @@ impl Database {
         self.keeper.wake_now();
     }
 
-    /// Whether nobody of this process uses the file or is about to. Blocks while the keeper closes it.
+    /// Whether nobody of this process uses the file or is about to. See [`Site::when_quiet`].
     pub(crate) fn is_unused(&self) -> bool {
         let site = &*self.site;
-        let is_idle = site.leases.idle_for().is_some() && site.queue.snapshot().1 == 0;
-        // As nobody waits for a hold, whoever has the lock now looks at the hold, or gives it up.
-        is_idle && !site.attachment.lock().lingers()
+        let attachment = site.when_quiet();
+        attachment.is_some_and(|attachment| !attachment.lingers())
+            && site.leases.idle_for().is_some()
     }
 
     /// Lets go of a file that nobody of this process uses.

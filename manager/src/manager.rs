@@ -310,7 +310,8 @@ impl Manager {
         self.phase_with(path, Phase::Evaluation, &AcquireOptions::default())
     }
 
-    /// Enters a phase that is a value, with options of its own.
+    /// Enters a phase that is a value, with options of its own. Whoever enters evaluation gives up a write hold that its own
+    /// process keeps without using it; that folds its log into the file, which no wait of the options limits.
     ///
     /// # Errors
     ///

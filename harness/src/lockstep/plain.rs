@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use manager::ErrorClass;
 use manager::duckdb::{self, Connection};
 use parking_lot::Mutex;
 
@@ -65,7 +66,10 @@ impl Instance {
         let attached =
             host.execute_batch(&format!("ATTACH {file} AS {} (TYPE duckdb{how})", sql::NAME));
         if let Err(error) = attached {
-            IDLE.lock().push(host); // a file that cannot be had says nothing of the instance
+            // A lock says nothing of the instance. Any other error may be its end.
+            if ErrorClass::of(&error.to_string()) == ErrorClass::FileLocked {
+                IDLE.lock().push(host);
+            }
             return Err(error);
         }
         let (host, looking) = (Mutex::new(Some(host)), Mutex::default());

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::{GRACE, INTERRUPT_INTERVAL, Site};
-use crate::attachment::Demand;
+use crate::attachment::{Attachment, Demand};
 use crate::keeper::{Next, TICK};
 use crate::observer::LeaseEvent;
+use crate::seam::sync::MutexGuard;
 use crate::wait::SlowWait;
+
+/// How long is waited for the keeper to look at a hold, or to close it.
+const QUIET_MAX: Duration = Duration::from_secs(1);
 
 impl Site {
     /// Looks after the hold, the leases and the waits, once.
@@ -66,6 +70,17 @@ impl Site {
                 Some(idle_max.saturating_sub(idle).max(GRACE))
             }
         }
+    }
+
+    /// What is attached, if nobody of this process uses it or waits for it: whoever has the lock then is the keeper, which
+    /// looks at it or closes it. `None` if that takes longer than [`QUIET_MAX`].
+    pub(super) fn when_quiet(&self) -> Option<MutexGuard<'_, Attachment>> {
+        if !self.queue.is_quiet() {
+            return None;
+        }
+        let attachment = self.attachment.try_lock_for(QUIET_MAX)?;
+        // Somebody may have come for it meanwhile.
+        self.queue.is_quiet().then_some(attachment)
     }
 
     pub(super) fn let_go_if_idle(&self) {

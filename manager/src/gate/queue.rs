@@ -155,6 +155,11 @@ impl Queue {
         self.0.state.lock().is_changing()
     }
 
+    /// See [`State::is_quiet`].
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.state.lock().is_quiet()
+    }
+
     /// How the process holds the file, and how many of its threads wait. A snapshot.
     pub(crate) fn snapshot(&self) -> (Option<AccessMode>, usize) {
         let state = self.0.state.lock();

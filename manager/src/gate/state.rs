@@ -303,6 +303,11 @@ impl State {
         }
     }
 
+    /// Whether nobody of this process uses the hold or waits for one.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.leases() == 0 && self.queue.is_empty()
+    }
+
     fn leases(&self) -> u32 {
         self.readers + u32::from(self.writer)
     }

@@ -113,7 +113,7 @@ fn soften(lab: &mut Lab<'_>, base: &mut Failing) -> Result<(), Halt> {
         let Some(&place) = base.case.fault_places().get(number) else { break };
         let milder: &[Act] = match base.case.moves[place].step.act {
             Act::Torn | Act::LossOrdered => &[Act::Kill],
-            Act::LossStrict => &[Act::LossOrdered, Act::Kill],
+            Act::LossStrict => &[Act::Kill, Act::LossOrdered],
             Act::Full => &[Act::Eio, Act::Enospc],
             Act::Enospc => &[Act::Eio],
             _ => &[],

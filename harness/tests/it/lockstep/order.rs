@@ -139,6 +139,7 @@ fn waiting_for_the_manager_leaves_as_many_schedules_as_a_model_of_its_rules() {
             let expected = Model::of(&script).count(None, preemptions);
             let all = Kind::Dfs { preemptions };
             let found = Bench::new().explore(&script, &Managed, all, u64::MAX);
+            assert!(found.divergence.is_none() && !found.stuck, "{:?}", found.divergence);
             assert_eq!(found.total, Some(expected), "{file} at {preemptions}");
         }
     }

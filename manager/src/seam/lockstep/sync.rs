@@ -62,7 +62,7 @@ impl<T> Mutex<T> {
         Some(MutexGuard { mutex: self, inner: Some(self.inner.try_lock()?) })
     }
 
-    #[cfg(all(feature = "engine", feature = "tokio"))]
+    #[cfg(feature = "engine")]
     pub(crate) fn try_lock_for(&self, limit: std::time::Duration) -> Option<MutexGuard<'_, T>> {
         let mut inner = None;
         let deadline = super::clock::deadline_in(limit);
