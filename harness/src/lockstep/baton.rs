@@ -26,7 +26,7 @@ use super::act::Act;
 use super::driver::{Class, DriverError, Outcome, Turn, World};
 use super::io::Guard;
 use super::points;
-use crate::scenario::script::{Faults, Points, Script};
+use crate::scenario::script::{Points, Script};
 
 /// What a thread is told when it gets the baton.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl Crew {
         points::install();
         Arc::new(Self {
             points: script.points,
-            power_may_fail: script.faults.as_ref().is_some_and(Faults::lose),
+            power_may_fail: script.power_may_fail(),
             folder: folder.to_owned(),
             ..Self::default()
         })

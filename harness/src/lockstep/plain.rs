@@ -137,11 +137,7 @@ fn create(path: &Path) -> Turn {
     let created = || -> duckdb::Result<()> {
         let idle = IDLE.lock().pop();
         let host = idle.map_or_else(sql::host, Ok)?;
-        host.execute_batch(&format!(
-            "ATTACH {} AS new (TYPE duckdb); USE new; {}; USE memory; DETACH new",
-            sql::literal(path),
-            sql::FILLED
-        ))?;
+        host.execute_batch(&sql::creation(&sql::literal(path)))?;
         IDLE.lock().push(host); // one that failed may have the file still
         Ok(())
     };

@@ -21,7 +21,7 @@ use super::log::{End, Ended, Header, Log, Writer};
 use super::stage::Stage;
 use super::strategy::{Chooser, Offer, Stop};
 use super::{leaks, loss};
-use crate::scenario::script::{EachActor, Faults, Points, Script};
+use crate::scenario::script::{EachActor, Points, Script};
 use crate::seed::fnv1a;
 
 /// Virtual nanoseconds that a step takes.
@@ -117,7 +117,7 @@ pub fn run(
     let world = job.driver.create(job.script, job.folder).map_err(|source| job.blame(source))?;
     let before = counter_before(job, &*world)?;
     let world = hand_over(job, world)?;
-    if job.script.faults.as_ref().is_some_and(Faults::lose) {
+    if job.script.power_may_fail() {
         loss::begin(job.folder)?;
     }
     let mut stage = Stage::new(job, world.as_ref())?;

@@ -19,6 +19,11 @@ pub(super) const NEW: &str = "new.duckdb";
 /// What is in it.
 pub(super) const FILLED: &str = "CREATE TABLE IF NOT EXISTS t (id INTEGER)";
 
+/// Creates that file, which is given as a literal, as DuckDB does it.
+pub(super) fn creation(file: &str) -> String {
+    format!("ATTACH {file} AS new (TYPE duckdb); USE new; {FILLED}; USE memory; DETACH new;")
+}
+
 /// Where the database is.
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join(format!("{NAME}.duckdb"))

@@ -121,13 +121,6 @@ pub struct Faults {
     pub restart: bool,
 }
 
-impl Faults {
-    /// Whether the power may fail.
-    pub fn lose(&self) -> bool {
-        self.kinds.iter().any(|act| act.loses().is_some())
-    }
-}
-
 /// Who takes part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
@@ -215,6 +208,12 @@ impl Script {
     /// Steps of all actors together.
     pub fn step_count(&self) -> u64 {
         self.actors.iter().map(|actor| actor.steps.len() as u64).sum()
+    }
+
+    /// Whether a loss of power is among its faults.
+    pub fn power_may_fail(&self) -> bool {
+        let mut kinds = self.faults.iter().flat_map(|faults| &faults.kinds);
+        kinds.any(|act| act.loses().is_some())
     }
 
     /// Whether a feature store takes part.

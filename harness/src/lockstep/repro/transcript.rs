@@ -9,8 +9,7 @@ use std::fmt::Write as _;
 use super::Repro;
 use crate::lockstep::driver::{Class, Command};
 use crate::lockstep::log::{Ended, Log, Step};
-use crate::lockstep::sql::{FILLED, NEW};
-use crate::lockstep::stage;
+use crate::lockstep::{sql, stage};
 use crate::scenario::script::{EachActor, Script};
 
 pub(super) fn of(repro: &Repro, script: &Script, log: &Log) -> String {
@@ -76,9 +75,7 @@ fn typed(step: &Step) -> String {
         (None, Command::Open) => "-- opens the file".to_owned(),
         (None, Command::Close) => "-- closes the file".to_owned(),
         (None, Command::Touch) => "-- opens the file as any file, and closes it".to_owned(),
-        (None, Command::Create) => {
-            format!("ATTACH '{NEW}' AS new; USE new; {FILLED}; USE memory; DETACH new;")
-        }
+        (None, Command::Create) => sql::creation(&format!("'{}'", sql::NEW)),
         (None, command) => closed(command.sql()),
     };
     if !decision.act.is_go() {
