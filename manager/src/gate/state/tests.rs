@@ -418,6 +418,18 @@ fn a_kept_hold_is_given_up_as_soon_as_another_process_wants_it() {
 }
 
 #[test]
+fn it_is_quiet_while_nobody_has_a_lease_or_waits_for_one() {
+    let mut state = keeping();
+    assert!(state.is_quiet());
+    let first = state.enqueue(ReadWrite);
+    assert!(!state.is_quiet(), "somebody waits");
+    change(&mut state, first);
+    assert!(!state.is_quiet(), "and now has it");
+    assert_eq!(state.release(ReadWrite), Afterwards::Nothing);
+    assert!(state.is_quiet(), "the hold is kept, and nobody uses it");
+}
+
+#[test]
 fn a_hold_that_is_used_is_not_let_go_of_as_idle() {
     let mut state = keeping();
     let first = state.enqueue(ReadOnly);
